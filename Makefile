@@ -1,0 +1,100 @@
+# Every command of the project. `make` alone prints what there is. Needs Python 3.11 or 3.12, git and make; the rest is set up here.
+.DEFAULT_GOAL := help
+
+PRESET ?= small
+FROM ?= published
+JOBS ?=
+SEEDS ?=
+PYTHON ?=
+TORCH_INDEX ?=
+# One thread a process: independent cells run side by side, and two threads on a busy machine are slower than one.
+export OMP_NUM_THREADS ?= 1
+
+ifeq ($(filter published scratch,$(FROM)),)
+$(error FROM=$(FROM) is neither published nor scratch)
+endif
+
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+BENCH := $(VENV)/bin/qsft-bench
+# The stamp names what was installed, so that a change of either file, and nothing else, installs again.
+STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | git hash-object --stdin)
+BUSY := .venv-installing
+
+.PHONY: help setup table1 test lint data bench clean
+.NOTPARALLEL:
+
+help:
+	@echo 'make table1   the paper'"'"'s Table 1 (chess, Wordle, 20 Questions), into results/<preset>/'
+	@echo 'make test     every test'
+	@echo 'make lint     ruff and mypy'
+	@echo 'make data     generate the datasets'
+	@echo 'make bench    speed, as ratios against a stated baseline'
+	@echo 'make setup    only install into .venv (each of the above does it when needed)'
+	@echo 'make clean    remove .venv, caches and build products; results/, data/ and runs/ stay'
+	@echo
+	@echo 'PRESET=$(PRESET)      smoke, small, standard or paper: the scale'
+	@echo 'FROM=$(FROM)    published (checkpoints in results/) or scratch (train every agent)'
+	@echo 'JOBS=             cells (table1) or test workers (test) side by side; tests: 2'
+	@echo 'SEEDS=            training seeds of each cell; default: as the preset says'
+	@echo 'PYTHON=           interpreter that makes .venv; default: the first of python3.11, python3.12, python3, python that fits'
+	@echo 'TORCH_INDEX=      where torch comes from first, e.g. TORCH_INDEX=https://download.pytorch.org/whl/cpu: on Linux, PyPI'
+	@echo '                  gives the CUDA build (gigabytes); this gives the CPU build. Only read when .venv is installed.'
+
+setup: $(STAMP)
+	@echo 'set up: $(VENV)'
+
+table1: $(STAMP)
+	$(BENCH) table 1 --preset $(PRESET)$(if $(filter scratch,$(FROM)), --from scratch)$(if $(JOBS), --jobs $(JOBS))$(if $(SEEDS), --seeds $(SEEDS))
+
+test: $(STAMP)
+	$(VENV)/bin/python -m pytest -q -n $(or $(JOBS),2) --dist worksteal --durations 10
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+data: $(STAMP)
+	$(BENCH) data generate --preset $(PRESET)
+
+bench: $(STAMP)
+	$(VENV)/bin/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) $(BUSY) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# $(BUSY) holds the process that installs. Left behind, it means that an install was cut off: .venv is then made afresh.
+$(STAMP):
+	@set -eu; \
+	case "$$(ps -o stat= -p "$$(cat $(BUSY) 2>/dev/null)" 2>/dev/null)" in \
+	  ''|Z*) ;; \
+	  *) echo "another make (process $$(cat $(BUSY))) is installing into $(VENV): wait for it; if it is none, delete $(BUSY)" >&2; exit 1;; \
+	esac; \
+	found=; \
+	if [ -e $(BUSY) ] || ! $(VENV)/bin/python -m pip --version >/dev/null 2>&1; then \
+	  fits='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))'; \
+	  for python in $(or $(PYTHON),python3.11 python3.12 python3 python); do \
+	    if $$python -c "$$fits" >/dev/null 2>&1; then found=$$python; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then \
+	    echo 'qsft-bench needs Python 3.11 or 3.12, and none of these is one here: $(or $(PYTHON),python3.11 python3.12 python3 python).' >&2; \
+	    echo 'Install it (Debian 12: apt-get install python3.11 python3.11-venv) or name it: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.11' >&2; \
+	    exit 1; \
+	  fi; \
+	  if ! $$found -c 'import ensurepip, venv' >/dev/null 2>&1; then \
+	    echo "$$found lacks the venv module. Install it (Debian: apt-get install python3-venv) and run make again." >&2; exit 1; \
+	  fi; \
+	fi; \
+	echo $$$$ > $(BUSY); \
+	if [ -n "$$found" ]; then \
+	  echo "making $(VENV) with $$($$found --version)"; \
+	  $$found -m venv --clear $(VENV); \
+	fi; \
+	echo 'installing into $(VENV): a few minutes the first time'; \
+	$(if $(TORCH_INDEX),$(PIP) install --no-deps --index-url $(TORCH_INDEX) -c constraints.txt torch;) \
+	$(PIP) install -c constraints.txt -e '.[dev]'; \
+	rm -f $(VENV)/.installed-*; \
+	touch $@; \
+	rm -f $(BUSY)

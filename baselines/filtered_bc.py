@@ -1,0 +1,35 @@
+"""Filtered behavioural cloning: SFT on the episodes with the highest returns (Q-SFT paper, section 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from baselines.sft import SFT
+from baselines.sft_temp import TEMPERATURES
+from qsft_bench.dataset.tokens import TokenDataset
+from qsft_bench.token_agent import Config, Decoding
+
+
+@dataclass(frozen=True)
+class FilteredBCConfig(Config):
+    """Attributes:
+    share: least share of the episodes to keep, the best first; all that tie with the last one kept are kept too.
+    """
+
+    share: float = 0.2
+
+
+class FilteredBC(SFT):
+    """SFT on the top `share` of the data by return."""
+
+    summary: ClassVar[str] = "sft on the best fifth of the episodes"
+    config_type: ClassVar[type[Config]] = FilteredBCConfig
+    grid: ClassVar[Sequence[Decoding]] = TEMPERATURES
+
+    def select(self, data: TokenDataset) -> TokenDataset:
+        threshold = np.quantile(data.returns, 1 - self.config.share, method="lower")
+        return data.select(data.episodes[data.returns >= threshold])

@@ -1,0 +1,116 @@
+"""Implicit Language Q-Learning, per token (Snell et al. 2023, "Offline RL for Natural Language Generation with ILQL").
+
+For a token transition (s, a, r, s') with double Q, target copies Q-bar (Polyak) and expectile tau:
+
+    (1)  L_V   = E[ |tau - 1(u < 0)| u^2 ],   u = min(Qbar1, Qbar2)(s, a) - V(s)
+    (2)  L_Q   = sum_i E[ (r + gamma V(s') - Q_i(s, a))^2 ]
+    (3)  L_CQL = sum_i E[ logsumexp_a' Q_i(s, a') - Q_i(s, a) ]
+    (4)  L     = L_Q + L_V + cql_weight L_CQL
+    (5)  pi(a|s) ~ pi_beta(a|s) exp(beta (min(Q1, Q2)(s, a) - V(s)))
+
+The squared errors are whole, as in the authors' code and in trlx (LMRL-Gym halves them, so that its cql weight counts
+double against ours). pi_beta is the frozen `sft` checkpoint; the value network starts from its trunk with new heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch.nn import functional as F
+
+from qsft_bench.dataset.tokens import TokenDataset
+from qsft_bench.model.decoder import Outputs
+from qsft_bench.model.network import Head, frozen_copy, polyak
+from qsft_bench.token_agent import Config, Decoding, TokenAgent
+from qsft_bench.tokens import TokenBatch
+from qsft_bench.train import Run
+
+
+@dataclass(frozen=True)
+class ILQLConfig(Config):
+    """Attributes:
+    expectile: tau of Eq. 1; .5 is the mean, 1 the maximum.
+    cql_weight: of Eq. 3.
+    polyak: rate at which the target heads follow.
+    hidden: width of the value heads' hidden layer, in multiples of the model's width.
+    """
+
+    expectile: float = 0.8
+    cql_weight: float = 0.01
+    polyak: float = 0.005
+    hidden: int = 2
+
+
+@dataclass(frozen=True)
+class ILQLDecoding(Decoding):
+    """Attributes:
+    beta: of Eq. 5.
+    """
+
+    beta: float = 8.0
+
+
+class ILQL(TokenAgent):
+    """Eq. 1-5 of the module's docstring."""
+
+    summary: ClassVar[str] = "implicit language Q-learning (Snell et al. 2023)"
+    prerequisites: ClassVar[tuple[str, ...]] = ("sft",)
+    config_type: ClassVar[type[Config]] = ILQLConfig
+    decoding_type: ClassVar[type[Decoding]] = ILQLDecoding
+    grid: ClassVar[Sequence[Decoding]] = tuple(
+        ILQLDecoding(beta=beta, greedy=greedy) for beta in (4.0, 16.0, 64.0, 256.0) for greedy in (False, True)
+    )
+
+    def build(self, data: TokenDataset, run: Run) -> None:
+        policy = self.borrow("policy", run, "sft", "policy")
+        hidden = self.config.hidden * policy.width
+        heads = {"q1": Head(data.codec.outputs, hidden), "q2": Head(data.codec.outputs, hidden), "v": Head(1, hidden)}
+        self.networks["value"] = self.start_from(run, "sft", "policy", heads)
+        self.networks["value_target"] = frozen_copy(self.networks["value"])
+
+    def trained(self) -> list[str]:
+        return ["value"]
+
+    def played(self) -> list[str]:
+        return ["policy", "value"]
+
+    def loss(self, batch: TokenBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        out = self.networks["value"](batch.ids, batch.position)
+        with torch.no_grad():
+            target = self.networks["value_target"](batch.ids, batch.position)
+        terms = ilql_terms(out, target, batch, self.config.expectile)
+        loss = terms["loss_q"] + terms["loss_v"] + self.config.cql_weight * terms["loss_cql"]
+        return loss, {name: value.detach() for name, value in terms.items()} | {"value": out["v"].detach().mean()}
+
+    def after_step(self, step: int, steps: int) -> None:
+        polyak(self.networks["value_target"], self.networks["value"], self.config.polyak)
+
+    def policy_logits(self, outputs: Outputs) -> torch.Tensor:
+        value = outputs["value"]
+        advantage = torch.minimum(value["q1"], value["q2"]) - value["v"]
+        return F.log_softmax(outputs["policy"]["policy"], -1) + self.decoding.beta * advantage
+
+    @torch.no_grad()
+    def diagnose(self, data: TokenDataset) -> dict[str, float]:
+        batch = data.validation.batch(torch.arange(min(512, len(data.validation.windows))).numpy())
+        value = self.networks["value"](batch.ids, batch.position)["v"].squeeze(-1)
+        first = batch.turn == 0
+        return {"start_value": float(value[first].mean()), "start_return": float(batch.return_to_go[first].mean())}
+
+
+def ilql_terms(
+    out: dict[str, torch.Tensor], target: dict[str, torch.Tensor], batch: TokenBatch, expectile: float
+) -> dict[str, torch.Tensor]:
+    """Eq. 1-3 from head outputs q1, q2 (K, V) and v (K, 1) of the network and of its target."""
+    action = batch.action[:, None]
+    value = out["v"].squeeze(-1)
+    target_q = torch.minimum(target["q1"], target["q2"]).gather(-1, action).squeeze(-1)
+    error = target_q - value
+    loss_v = batch.mean(torch.where(error > 0, expectile, 1 - expectile) * error.square())
+    backup = batch.reward + batch.discount * batch.next_value(value.detach())
+    loss_q = sum(batch.mean((backup - out[q].gather(-1, action).squeeze(-1)).square()) for q in ("q1", "q2"))
+    loss_cql = sum(batch.mean(F.cross_entropy(out[q], batch.action, reduction="none")) for q in ("q1", "q2"))
+    return {"loss_q": loss_q, "loss_v": loss_v, "loss_cql": loss_cql}  # type: ignore[dict-item]

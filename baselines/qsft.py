@@ -1,0 +1,246 @@
+"""Q-SFT: Q-learning via supervised fine-tuning (Hong, Dragan, Levine 2024; Eq. 2 and 3, Algorithm 1).
+
+1. Behaviour policy pi_phi: cross-entropy on the action tokens (Eq. 2). That is the `sft` checkpoint.
+2. Likelihood model p_theta from the same weights, target copy p_bar (Polyak). For a token transition (s, a, r, s')
+
+       w    = clip(r + gamma V(s'), 0, 1)                                    the Bellman target, in [0, 1]
+       loss = -[ w log p_theta(a|s) + (1 - w) * leftover ]                   weighted cross-entropy, Eq. 3
+
+   `leftover` decides where the other 1 - w of the probability goes:
+   - `uniform`: to all other actions, (1 / (|A| - 1)) sum_{a' != a} log p_theta(a'|s)       (Eq. 3)
+   - `dummy`:   to one action a_d that is never played, log p_theta(a_d|s)                  (section 4.1)
+   - `shadow`:  to a twin of the action itself, log p_theta(shadow of a|s), 2|A| classes in all.
+   With the first two Q(s, a) = p_theta(a|s) / pi_phi(a|s), a ratio of two networks. With `shadow` both come out of one:
+   pi = p1 + p0 and Q = p1 / (p1 + p0) = sigmoid(z1 - z0) cannot disagree, and pi starts as exactly the pretrained one.
+   `backup` decides V(s') over the actions a' in the data's support, pi(a'|s') > `support`:
+   - `max`: max_a' Q (Eq. 3); `soft`: (1/b) log sum_a' pi exp(b Q), the value of section 4.2's KL-regularised policy;
+     `policy`: mean of Q under pi exp(b Q); `mc`: no bootstrap, w = the normalised return;
+     `lambda`: `soft` mixed along the row with what followed, cut after tokens worse than V.
+   `warm_start="mc"` uses w = the normalised return for the first share of the steps: at the start every ratio is 1, and
+   information from the end of an episode travels one token per Polyak lag.
+3. Play pi(a|s) ~ pi(a|s) exp(beta x), x = Q (`extraction="ratio"`) or p (`extraction="prob"`, the paper's).
+
+`QSFTConfig.paper()` is the paper's literal setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from qsft_bench.dataset.tokens import TokenDataset
+from qsft_bench.errors import BenchError
+from qsft_bench.model.decoder import Outputs
+from qsft_bench.model.network import Head, frozen_copy, polyak
+from qsft_bench.token_agent import Config, Decoding, TokenAgent
+from qsft_bench.tokens import DUMMY, TokenBatch
+from qsft_bench.train import Run
+
+Leftover = Literal["shadow", "dummy", "uniform"]
+Backup = Literal["max", "soft", "policy", "mc", "lambda"]
+
+
+@dataclass(frozen=True)
+class QSFTConfig(Config):
+    """Attributes:
+    leftover, backup: see the module's docstring.
+    warm_start: `mc` or `none`; warm_share: the share of the steps it lasts.
+    tau: Polyak rate of the target network.
+    soft: b of the `soft`, `policy` and `lambda` backups.
+    trace: lambda of the `lambda` backup.
+    support: an action is in the data's support where pi exceeds this.
+    """
+
+    leftover: Leftover = "shadow"
+    backup: Backup = "soft"
+    warm_start: Literal["mc", "none"] = "mc"
+    warm_share: float = 0.3
+    tau: float = 0.01
+    soft: float = 8.0
+    trace: float = 0.9
+    support: float = 2.5e-4
+
+    @classmethod
+    def paper(cls) -> QSFTConfig:
+        """Eq. 3 and Algorithm 1 to the letter (beta = 1 and `extraction="prob"` belong to the decoding)."""
+        return cls(leftover="uniform", backup="max", warm_start="none")
+
+
+@dataclass(frozen=True)
+class QSFTDecoding(Decoding):
+    """Attributes:
+    beta: how far play departs from the behaviour (the paper writes 1).
+    extraction: `ratio` weighs by Q = p / pi, `prob` by p itself.
+    acting: which network plays, the Polyak copy (`target`) or the trained one (`online`).
+    """
+
+    beta: float = 32.0
+    extraction: Literal["ratio", "prob"] = "ratio"
+    acting: Literal["target", "online"] = "target"
+
+
+class QSFT(TokenAgent):
+    """Eq. 2 and 3 and Algorithm 1 of the module's docstring."""
+
+    summary: ClassVar[str] = "Q-learning via supervised fine-tuning (Hong et al. 2024)"
+    prerequisites: ClassVar[tuple[str, ...]] = ("sft",)
+    config_type: ClassVar[type[Config]] = QSFTConfig
+    decoding_type: ClassVar[type[Decoding]] = QSFTDecoding
+    grid: ClassVar[Sequence[Decoding]] = tuple(
+        QSFTDecoding(beta=beta, greedy=greedy) for beta in (8.0, 16.0, 32.0, 64.0) for greedy in (False, True)
+    )
+
+    def build(self, data: TokenDataset, run: Run) -> None:
+        if self.config.leftover == "shadow":
+            value = self.start_from(run, "sft", "policy", {"shadow": Head(data.codec.outputs)})
+            value.heads["shadow"].load_state_dict(value.heads["policy"].state_dict())
+        else:
+            self.borrow("behaviour", run, "sft", "policy")
+            value = self.start_from(run, "sft", "policy")
+        self.networks["value"] = value
+        self.networks["value_target"] = frozen_copy(value)
+        self._warm = self.config.warm_start == "mc"
+
+    def trained(self) -> list[str]:
+        return ["value"]
+
+    def played(self) -> list[str]:
+        acting = "value_target" if self.decoding.acting == "target" else "value"
+        return [acting] if self.config.leftover == "shadow" else [acting, "behaviour"]
+
+    def before_step(self, step: int, steps: int) -> None:
+        self._warm = self.config.warm_start == "mc" and step < self.config.warm_share * steps
+
+    def after_step(self, step: int, steps: int) -> None:
+        polyak(self.networks["value_target"], self.networks["value"], self.config.tau)
+
+    def loss(self, batch: TokenBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        with torch.no_grad():
+            weight, metrics = self.target(batch)
+        out = self.networks["value"](batch.ids, batch.position)
+        loss = weighted_cross_entropy(out, batch.action, weight, self.config.leftover)
+        metrics["weight"] = weight.mean()
+        metrics["weight_at_0"] = (weight <= 0).float().mean()
+        metrics["weight_at_1"] = (weight >= 1).float().mean()
+        return batch.mean(loss), metrics
+
+    def target(self, batch: TokenBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """w = clip(r + gamma V(s'), 0, 1) for every action token, (K,)."""
+        if self._warm or self.config.backup == "mc":
+            return batch.return_to_go.clamp(0, 1), {}
+        log_pi, q = self.values(batch, "value_target")
+        inside = log_pi > np.log(self.config.support)
+        value = backup_value(log_pi, q, inside, self.config.backup, self.config.soft)
+        if self.config.backup == "lambda":
+            target = lambda_return(batch, q.gather(-1, batch.action[:, None]).squeeze(-1), value, self.config.trace)
+        else:
+            target = batch.reward + batch.discount * batch.next_value(value)
+        return target.clamp(0, 1), {"support": inside.float().sum(-1).mean(), "value": value.mean()}
+
+    def values(self, batch: TokenBatch, network: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """log pi (K, V) and Q (K, V) at every action token's state."""
+        outputs = {network: self.networks[network](batch.ids, batch.position)}
+        if "behaviour" in self.networks:
+            outputs["behaviour"] = self.networks["behaviour"](batch.ids, batch.position)
+        log_pi, _, q = self._read(outputs, network)
+        return log_pi, q
+
+    def _read(self, outputs: Outputs, network: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """log pi, log p and Q, each (..., V)."""
+        real = outputs[network]["policy"]
+        if self.config.leftover == "shadow":
+            shadow = outputs[network]["shadow"]
+            both = torch.logaddexp(real, shadow)
+            total = both.logsumexp(-1, keepdim=True)
+            return both - total, real - total, torch.sigmoid(real - shadow)
+        log_p = F.log_softmax(real, -1)
+        log_pi = F.log_softmax(outputs["behaviour"]["policy"], -1)
+        return log_pi, log_p, (log_p - log_pi).exp().clamp(0, 1)
+
+    def policy_logits(self, outputs: Outputs) -> torch.Tensor:
+        log_pi, log_p, q = self._read(outputs, self.played()[0])
+        preference = q if self.decoding.extraction == "ratio" else log_p.exp()
+        inside = log_pi > np.log(self.config.support)
+        return log_pi + self.decoding.beta * torch.where(inside, preference, torch.zeros_like(preference))
+
+    @torch.no_grad()
+    def diagnose(self, data: TokenDataset) -> dict[str, float]:
+        """Values at the start and along held-out episodes against what was returned there (normalised)."""
+        batch = data.validation.batch(np.arange(min(512, len(data.validation.windows))))
+        log_pi, q = self.values(batch, "value_target")
+        mean = (log_pi.exp() * q).sum(-1)
+        taken = q.gather(-1, batch.action[:, None]).squeeze(-1)
+        first = batch.turn == 0
+        inside = log_pi > np.log(self.config.support)
+        return {
+            "start_value": float(mean[first].mean()),
+            "start_return": float(batch.return_to_go[first].mean()),
+            "value_error": float((mean - batch.return_to_go).mean()),
+            "brier": float((taken - batch.return_to_go).square().mean()),
+            "brier_constant": float(batch.return_to_go.var()),
+            "spread": float((log_pi.exp() * (q - mean[:, None]).square()).sum(-1).sqrt().mean()),
+            "best_value": float(torch.where(inside, q, torch.zeros_like(q)).amax(-1).mean()),
+            "support": float(inside.float().sum(-1).mean()),
+        }
+
+
+def weighted_cross_entropy(
+    out: Mapping[str, torch.Tensor], action: torch.Tensor, weight: torch.Tensor, leftover: Leftover
+) -> torch.Tensor:
+    """-[w log p(a|s) + (1 - w) leftover] for each token, (K,).
+
+    Args:
+        out: head outputs, `policy` (K, V) and for `shadow` also `shadow` (K, V).
+        action: (K,) ids; weight: (K,) in [0, 1].
+    """
+    logits = out["policy"]
+    taken = logits.gather(-1, action[:, None]).squeeze(-1)
+    if leftover == "shadow":
+        shadow = out["shadow"]
+        total = torch.logaddexp(logits.logsumexp(-1), shadow.logsumexp(-1))
+        rest = shadow.gather(-1, action[:, None]).squeeze(-1)
+    elif leftover == "dummy":
+        total = logits.logsumexp(-1)
+        rest = logits[:, DUMMY]
+    elif leftover == "uniform":
+        total = logits.logsumexp(-1)
+        rest = (logits.sum(-1) - taken) / (logits.shape[-1] - 1)
+    else:
+        raise BenchError(f"unknown leftover {leftover!r}; known: shadow, dummy, uniform")
+    return total - weight * taken - (1 - weight) * rest
+
+
+def backup_value(log_pi: torch.Tensor, q: torch.Tensor, inside: torch.Tensor, backup: Backup, soft: float) -> torch.Tensor:
+    """V (K,) from log pi, Q and the support, each (K, V); a state without support has the value of its likeliest action."""
+    inside = inside | (log_pi >= log_pi.amax(-1, keepdim=True))
+    if backup == "max":
+        return torch.where(inside, q, torch.full_like(q, -torch.inf)).amax(-1)
+    log_pi = F.log_softmax(torch.where(inside, log_pi, torch.full_like(log_pi, -torch.inf)), -1)
+    if backup in ("soft", "lambda"):
+        return (log_pi + soft * q).logsumexp(-1) / soft
+    if backup == "policy":
+        return (F.softmax(log_pi + soft * q, -1) * q).sum(-1)
+    raise BenchError(f"unknown backup {backup!r}; known: max, soft, policy, mc, lambda")
+
+
+def lambda_return(batch: TokenBatch, taken: torch.Tensor, value: torch.Tensor, trace: float) -> torch.Tensor:
+    """G = r + gamma ((1 - c) V(s') + c G'), c = trace where the next token's Q is at least V(s'), else 0 (Watkins' cut).
+
+    Args:
+        taken: (K,) Q of the tokens taken; value: (K,) V of their states.
+    """
+    carry = torch.where(taken >= value, trace, 0.0)
+    rewards, discounts, done = batch.reward.tolist(), batch.discount.tolist(), batch.done.tolist()
+    values, carries, successors = value.tolist(), carry.tolist(), batch.successor.tolist()
+    result = [0.0] * len(rewards)
+    for k in range(len(rewards) - 1, -1, -1):
+        result[k] = rewards[k]
+        nxt = successors[k]
+        if not done[k] and nxt >= 0:
+            result[k] += discounts[k] * ((1 - carries[nxt]) * values[nxt] + carries[nxt] * result[nxt])
+    return torch.tensor(result, dtype=value.dtype, device=value.device)

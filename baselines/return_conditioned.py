@@ -1,0 +1,55 @@
+"""Return-conditioned supervised learning (Brandfonbrener et al. 2022; Decision Transformer, Chen et al. 2021).
+
+Every row opens with a token that tells in which of 20 bins the episode's normalised return lies; in play it tells the
+mean return of the best tenth of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from baselines.sft import SFT
+from baselines.sft_temp import TEMPERATURES
+from qsft_bench.dataset.tokens import TokenDataset
+from qsft_bench.token_agent import Config, Decoding
+from qsft_bench.tokens import TokenBatch, return_token
+from qsft_bench.train import Run
+
+
+@dataclass(frozen=True)
+class ReturnConditionedConfig(Config):
+    """Attributes:
+    target: share of the best episodes whose mean return is asked for in play.
+    """
+
+    target: float = 0.1
+
+
+class ReturnConditioned(SFT):
+    """SFT given the return."""
+
+    summary: ClassVar[str] = "sft conditioned on the return, asked for the best tenth's"
+    config_type: ClassVar[type[Config]] = ReturnConditionedConfig
+    grid: ClassVar[Sequence[Decoding]] = TEMPERATURES
+
+    def build(self, data: TokenDataset, run: Run) -> None:
+        super().build(data, run)
+        best = np.sort(data.returns)[-max(1, round(self.config.target * len(data.returns))) :]
+        self.meta["target_return"] = float(best.mean())
+
+    def log_probability(self, batch: TokenBatch) -> torch.Tensor:
+        low, high = self.meta["return_bounds"]
+        normalised = ((batch.episode_return - low) / (high - low)).cpu().numpy()
+        tokens = torch.from_numpy(return_token(normalised)).to(batch.ids.device)
+        ids = batch.ids.clone()
+        ids[torch.div(batch.position, batch.ids.shape[1], rounding_mode="floor"), 0] = tokens
+        return super().log_probability(replace(batch, ids=ids))
+
+    def prefix(self) -> int:
+        low, high = self.meta["return_bounds"]
+        return int(return_token((self.meta["target_return"] - low) / (high - low)))

@@ -1,0 +1,69 @@
+"""Agent: the one interface behind which scripted behaviours, prompted models and learned policies all stand."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from qsft_bench.episode import Action, Episode
+from qsft_bench.spec import EnvSpec
+
+if TYPE_CHECKING:
+    from qsft_bench.dataset.tokens import TokenDataset
+    from qsft_bench.train import Run
+
+
+class Agent(ABC):
+    """Chooses actions for many episodes at once, and can learn from a dataset.
+
+    The whole interaction loop (`qsft_bench.rollout.rollout`):
+
+    ```python
+    while playing := [episode for episode in episodes if not episode.done]:
+        for episode, action in zip(playing, agent.act(playing)):
+            episode.step(action, *env[episode].step(action))
+    agent.forget(episodes)
+    ```
+
+    Attributes:
+        prerequisites: names of agents trained first on the same data, e.g. `("sft",)`; `run.prerequisite("sft")` gives them.
+        summary: one line for `qsft-bench agents`.
+    """
+
+    prerequisites: ClassVar[tuple[str, ...]] = ()
+    summary: ClassVar[str] = ""
+
+    @classmethod
+    def create(cls, spec: EnvSpec, tier: str, options: dict[str, Any]) -> Agent:
+        """A player that needs no training, for an environment made with `options`."""
+        return cls()
+
+    @abstractmethod
+    def act(self, episodes: Sequence[Episode]) -> list[Action]:
+        """One action for each episode; each ends in an observation that awaits one.
+
+        Random choices come from `noise.uniform(episode.seed, turn, token)`, so an answer depends on the episode alone.
+        """
+
+    def forget(self, episodes: Sequence[Episode]) -> None:  # noqa: B027 - nothing cached, nothing to do
+        """The episodes ended: drop what was cached for them."""
+
+    def log_likelihood(self, episodes: Sequence[Episode], actions: Sequence[Action]) -> np.ndarray | None:
+        """Exact log-probability (nats) with which `act` would choose `actions`, shape (N,), where it is known."""
+        return None
+
+    def fit(self, data: TokenDataset, run: Run) -> None:  # noqa: B027 - scripted and prompted agents learn nothing
+        """Learn from `data`, resuming from `run.directory` if an earlier call was cut off."""
+
+    def save(self, directory: Path) -> None:
+        """Write safetensors and config.json into `directory`."""
+        raise NotImplementedError(f"{type(self).__name__} has nothing to save")
+
+    @classmethod
+    def load(cls, directory: Path, device: str = "cpu") -> Self:
+        """Read what `save` wrote."""
+        raise NotImplementedError(f"{cls.__name__} has nothing to load")

@@ -1,0 +1,443 @@
+"""The command line: `qsft-bench VERB`. Verbs only; what they do lives in the modules they call."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, make_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from qsft_bench.errors import BenchError, did_you_mean
+
+if TYPE_CHECKING:
+    from qsft_bench.evaluate import Cell
+    from qsft_bench.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class Where:
+    """Folders and machines."""
+
+    root: Path = Path()
+    """Folder that holds data/, runs/ and results/."""
+    jobs: int = 1
+    """Processes for independent work, one thread each."""
+    device: str = "cpu"
+    """Device of training and play: cpu, cuda, cuda:1, ..."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is played."""
+
+    env: str
+    """Environment, see `qsft-bench envs`."""
+    tier: str = "base"
+    """Data recipe: base is the paper's, habit has a low-entropy wrong habit."""
+    preset: str = "small"
+    """Sizes: smoke, small, standard or paper."""
+
+
+# Verbs ----------------------------------------------------------------------------------------------------------------
+
+
+def envs() -> None:
+    """List the environments, their columns and what each needs."""
+    from rich.table import Table
+
+    from qsft_bench.registry import env_names, env_spec
+
+    table = Table("environment", "columns", "tiers", "needs", "what it is", box=None)
+    for name in env_names():
+        spec = env_spec(name)
+        extra = f"qsft-bench[{spec.extra}]" if spec.extra else "-"
+        table.add_row(name, ", ".join(spec.columns), ", ".join(spec.tiers), extra, spec.summary)
+    _print(table)
+
+
+def agents() -> None:
+    """List the agents and what each must be trained after."""
+    from rich.table import Table
+
+    from qsft_bench.registry import agent_class, agent_names
+
+    table = Table("agent", "trained after", "what it is", box=None)
+    for name in agent_names():
+        cls = agent_class(name)
+        table.add_row(name, ", ".join(cls.prerequisites) or "-", cls.summary)
+    _print(table)
+
+
+def doctor() -> None:
+    """Say what is installed, what is missing, and the command that mends it."""
+    from qsft_bench.doctor import checks, render
+
+    found = checks(deep=True)
+    _print(render(found))
+    if any(not check.ok and check.required for check in found):
+        raise SystemExit(1)
+
+
+@dataclass(frozen=True)
+class DataGenerate:
+    """Generate a dataset of behaviour, or finish one that was cut off."""
+
+    env: str = ""
+    """Environment; every one if empty."""
+    tier: str = "base"
+    """Data recipe."""
+    preset: str = "small"
+    """Sizes."""
+    episodes: int | None = None
+    """Episodes, if not the preset's."""
+    where: Where = Where()
+
+    def run(self) -> None:
+        from dataclasses import replace
+
+        from qsft_bench.evaluate import Cell
+        from qsft_bench.registry import env_names
+
+        for name in [self.env] if self.env else env_names():
+            cell = Cell("behaviour", name, self.tier, self.preset)
+            pipeline = _pipeline(self.where)
+            if self.episodes is not None:
+                pipeline = replace(pipeline, scales={name: replace(pipeline.scale(cell), dataset_episodes=self.episodes)})
+            with _progress(pipeline) as running:
+                manifest = running.dataset(cell).manifest
+            size = f"{manifest.episodes:,} episodes, mean return {manifest.mean_return:.3f}"
+            print(f"{name} {self.tier}: {size}, content {manifest.content[:12]}")
+
+
+@dataclass(frozen=True)
+class DataList:
+    """List the datasets below data/."""
+
+    where: Where = Where()
+
+    def run(self) -> None:
+        from rich.table import Table
+
+        from qsft_bench.dataset.store import read_manifest
+
+        table = Table("folder", "episodes", "mean return", "success", "content", box=None)
+        for path in sorted((self.where.root / "data").glob("*/*/manifest.json")):
+            found = read_manifest(path)
+            table.add_row(
+                str(path.parent),
+                f"{found.episodes:,}",
+                f"{found.mean_return:.3f}",
+                f"{found.success_rate:.1%}",
+                found.content[:12],
+            )
+        _print(table)
+
+
+@dataclass(frozen=True)
+class DataShow:
+    """Print one dataset's recipe and some of its episodes."""
+
+    path: Positional[Path]
+    """Folder of the dataset."""
+    episode: int = 0
+    """The first episode to print."""
+    count: int = 1
+    """How many to print."""
+
+    def run(self) -> None:
+        from itertools import islice
+
+        from qsft_bench.dataset.store import EpisodeDataset
+
+        dataset = EpisodeDataset(self.path)
+        manifest = dataset.manifest
+        low, high = manifest.return_bounds
+        print(f"{manifest.recipe}\n{manifest.episodes:,} episodes, mean return {manifest.mean_return:.3f}", end=" ")
+        print(f"(sd {manifest.return_sd:.3f}, {low:g} to {high:g}), success {manifest.success_rate:.1%}")
+        for number, episode in enumerate(islice(dataset.episodes(), self.episode, self.episode + self.count), self.episode):
+            print(f"\nepisode {number}, seed {episode.seed}, return {episode.total_return:g}")
+            for turn in episode.turns:
+                print(
+                    f"  saw {turn.observation!r}"
+                    + ("" if turn.action is None else f", did {turn.action!r}, got {turn.reward:g}")
+                )
+
+
+@dataclass(frozen=True)
+class DataVerify:
+    """Check every file of a dataset against its manifest."""
+
+    path: Positional[Path]
+    """Folder of the dataset."""
+
+    def run(self) -> None:
+        from qsft_bench.dataset.store import EpisodeDataset
+
+        dataset = EpisodeDataset(self.path)
+        dataset.verify()
+        found = f"{len(dataset.manifest.shards)} shards, {dataset.manifest.episodes:,} episodes"
+        print(f"{self.path}: {found}, all as the manifest says")
+
+
+def train(options: Any) -> None:
+    """Train one agent (and first whatever it starts from)."""
+    from qsft_bench.registry import agent_class
+    from qsft_bench.token_agent import TokenAgent
+
+    pipeline, cell = _cell(options)
+    if not issubclass(agent_class(cell.agent), TokenAgent):
+        raise BenchError(
+            f"{cell.agent} has nothing to train; play it with `qsft-bench eval --agent {cell.agent} --env {cell.env}`"
+        )
+    with _progress(pipeline) as running:
+        directory = running.checkpoint(cell)
+        if options.publish:
+            directory = running.publish(cell)
+    print(f"{cell}: {directory}")
+
+
+def evaluate(options: Any) -> None:
+    """Evaluate one agent in one environment on the fixed test seeds; makes first what is missing."""
+    from qsft_bench.registry import env_spec
+    from qsft_bench.stats import interval as interval_of
+
+    pipeline, cell = _cell(options)
+    spec = env_spec(cell.env)
+    with _progress(pipeline) as running:
+        records = running.records(cell, options.episodes)
+    for column, found in records.groupby("column"):
+        interval = interval_of(found, binary=spec.metric == "success")
+        unit = "mean return" if spec.metric == "return" else "success rate"
+        print(
+            f"{cell.agent} on {column} ({cell.preset}): {unit} {interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]",
+            end=" ",
+        )
+        print(f"(95% over {interval.over}, n={interval.n})")
+
+
+@dataclass(frozen=True)
+class TableVerb:
+    """Make one of the paper's tables: train and evaluate what is missing, then print it and write it to results/."""
+
+    number: Positional[Literal[1, 2, 3]]
+    """Which table."""
+    preset: str = "small"
+    """Sizes."""
+    source: Annotated[Literal["published", "scratch"], arg(name="from")] = "published"
+    """Use published checkpoints, or train every one."""
+    agents: tuple[str, ...] = ()
+    """Only these agents; all that the environments name if empty. Agents with records are always shown."""
+    seeds: int | None = None
+    """Training seeds a cell, if not the preset's."""
+    where: Where = Where()
+
+    def run(self) -> None:
+        from qsft_bench.reproduce import make_table
+        from qsft_bench.tables import render
+
+        with _progress(_pipeline(self.where, source=self.source)) as running:
+            table = make_table(running, self.number, self.preset, self.agents, self.seeds)
+        _print(render(table))
+
+
+@dataclass(frozen=True)
+class Play:
+    """Play an environment yourself, in the terminal."""
+
+    env: Positional[str]
+    """Environment."""
+    seed: int | None = None
+    """Episode seed; a fresh one if not given."""
+
+    def run(self) -> None:
+        import random
+
+        from qsft_bench.play import Person
+        from qsft_bench.registry import env_spec, make_env
+        from qsft_bench.rollout import play
+
+        spec = env_spec(self.env)
+        seed = self.seed if self.seed is not None else random.randrange(2**31)
+        print(f"{spec.name}: {spec.summary}. Ctrl-C stops. (seed {seed})")
+        try:
+            (episode,) = play(Person(), [make_env(spec, privileged=True)], [seed], spec.name)
+        except (KeyboardInterrupt, EOFError):
+            print("\nstopped")
+            return
+        print(f"{episode.turns[-1].observation}{'won' if episode.success else 'lost'}: return {episode.total_return:g}")
+
+
+# Options that depend on the agent ---------------------------------------------------------------------------------------
+
+
+def _agent_options(verb: str, prog: str, summary: str, arguments: Sequence[str]) -> Any:
+    """Parse `train` or `eval`: the agent's own dataclasses give `--config.*` and `--decoding.*`, the preset `--scale.*`."""
+    from qsft_bench.preset import scale
+    from qsft_bench.registry import agent_class, env_spec
+
+    first, _ = tyro.cli(_Choice, args=[word for word in arguments if word not in ("-h", "--help")], return_unknown_args=True)
+    cls: Any = agent_class(first.agent)
+    sizes = scale(first.preset, env_spec(first.env))
+    fields: list[Any] = [
+        ("agent", str),
+        ("task", OmitArgPrefixes[Task]),
+        ("training_seed", int, 0),
+        ("where", Where, Where()),
+        ("scale", type(sizes), sizes),
+    ]
+    if hasattr(cls, "config_for"):
+        config = cls.config_for(first.env)
+        fields.append(("config", type(config), config))
+    if verb == "train":
+        fields += [("trackers", tuple[str, ...], ()), ("publish", bool, False), ("train", bool, True)]
+    else:
+        fields += [("episodes", int | None, None), ("train", bool, True)]
+        if any(word.startswith("--decoding.") for word in arguments):
+            fields.append(("decoding", cls.decoding_type, cls.default_decoding or cls.decoding_type()))
+    options = make_dataclass(verb, fields, frozen=True)
+    return tyro.cli(options, args=list(arguments), prog=prog, description=summary)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    agent: str
+    env: str
+    preset: str = "small"
+
+
+def _cell(options: Any) -> tuple[Pipeline, Cell]:
+    from qsft_bench.evaluate import Cell
+
+    task = options.task
+    pipeline = _pipeline(
+        options.where,
+        train=options.train,
+        scales={task.env: options.scale},
+        configs={options.agent: options.config} if hasattr(options, "config") else {},
+        decodings={options.agent: options.decoding} if hasattr(options, "decoding") else {},
+        trackers=getattr(options, "trackers", ()),
+    )
+    return pipeline, Cell(options.agent, task.env, task.tier, task.preset, options.training_seed)
+
+
+def _pipeline(where: Where, **options: Any) -> Pipeline:
+    from qsft_bench.pipeline import Pipeline
+
+    return Pipeline(root=where.root, jobs=where.jobs, device=where.device, **options)
+
+
+class _progress:  # noqa: N801 - used as a function
+    """The pipeline with a progress display for as long as the block lasts."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        from qsft_bench.progress import ProgressDisplay
+
+        self.pipeline = pipeline
+        self.display = ProgressDisplay()
+
+    def __enter__(self) -> Pipeline:
+        from dataclasses import replace
+
+        return replace(self.pipeline, progress=self.display.__enter__())
+
+    def __exit__(self, *exception: Any) -> None:
+        self.display.__exit__(*exception)
+
+
+def _print(renderable: Any) -> None:
+    from rich.console import Console
+
+    Console().print(renderable)
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A word after `qsft-bench`: a dataclass with `run`, a function without options, or more verbs."""
+
+    summary: str
+    run: Callable[[str, Sequence[str]], None]
+
+
+def _plain(function: Callable[[], None]) -> Verb:
+    def run(prog: str, arguments: Sequence[str]) -> None:
+        tyro.cli(function, args=list(arguments), prog=prog)
+
+    return Verb(_first_line(function), run)
+
+
+def _options_class(cls: Any) -> Verb:
+    def run(prog: str, arguments: Sequence[str]) -> None:
+        tyro.cli(cls, args=list(arguments), prog=prog).run()
+
+    return Verb(_first_line(cls), run)
+
+
+def _agent_verb(name: str, function: Callable[[Any], None]) -> Verb:
+    def run(prog: str, arguments: Sequence[str]) -> None:
+        function(_agent_options(name, prog, _first_line(function), arguments))
+
+    return Verb(_first_line(function), run)
+
+
+def _group(summary: str, verbs: dict[str, Verb]) -> Verb:
+    return Verb(summary, lambda prog, arguments: _dispatch(prog, summary, verbs, arguments))
+
+
+def _first_line(documented: Any) -> str:
+    return (documented.__doc__ or "").strip().splitlines()[0]
+
+
+def _dispatch(prog: str, summary: str, verbs: dict[str, Verb], arguments: Sequence[str]) -> None:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        width = max(map(len, verbs))
+        listing = "\n".join(f"  {name:<{width}}  {verb.summary}" for name, verb in verbs.items())
+        print(f"usage: {prog} VERB [options]\n\n{summary}\n\n{listing}\n\n`{prog} VERB --help` shows a verb's options.")
+        return
+    if arguments[0] == "--version":
+        from qsft_bench import __version__
+
+        print(__version__)
+        return
+    if arguments[0] not in verbs:
+        raise BenchError(f"unknown verb {arguments[0]!r}{did_you_mean(arguments[0], verbs)}")
+    verbs[arguments[0]].run(f"{prog} {arguments[0]}", arguments[1:])
+
+
+VERBS = {
+    "envs": _plain(envs),
+    "agents": _plain(agents),
+    "data": _group(
+        "Datasets of behaviour.",
+        {
+            "generate": _options_class(DataGenerate),
+            "list": _options_class(DataList),
+            "show": _options_class(DataShow),
+            "verify": _options_class(DataVerify),
+        },
+    ),
+    "train": _agent_verb("train", train),
+    "eval": _agent_verb("eval", evaluate),
+    "table": _options_class(TableVerb),
+    "play": _options_class(Play),
+    "doctor": _plain(doctor),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `qsft-bench`."""
+    try:
+        _dispatch("qsft-bench", "An offline-RL benchmark suite built around Q-SFT.", VERBS, arguments or sys.argv[1:])
+    except BenchError as error:
+        print(f"qsft-bench: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("\nqsft-bench: stopped; finished work is kept, the same command goes on from there", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Turn and Episode: the one record that environments, agents, datasets, decoders and reports pass on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Observation = str | np.ndarray | Mapping[str, Any]
+Action = str | np.ndarray
+
+
+@dataclass(slots=True)
+class Turn:
+    """What the agent saw, what it did, what it got. `action` is None while the turn awaits one, or after the end.
+
+    Attributes:
+        observation: what is NEW this turn (the transcript is the episode's turns, in order).
+        action: text, or a control vector of shape (d,).
+        reward: the environment's reward for `action`.
+        invalid: why the environment refused `action`, or None.
+        log_likelihood: exact log-probability of `action` under the policy that chose it, in nats, where it is known.
+    """
+
+    observation: Observation
+    action: Action | None = None
+    reward: float = 0.0
+    invalid: str | None = None
+    log_likelihood: float | None = None
+
+
+@dataclass(slots=True)
+class Episode:
+    """One play of one environment, append-only while it lasts.
+
+    ```
+    turns   [ o0 a0 r0 ] [ o1 a1 r1 ] ... [ oT - ]     the last observation has no action
+    ```
+
+    Attributes:
+        env: the environment's short name (`EnvSpec.name`).
+        seed: what `reset` was called with; also the key of the sampling noise (`noise.uniform`).
+        turns: see above; every turn but the last has an action.
+        terminated, truncated: as in Gymnasium; both end the return.
+        success: the environment's verdict at the end, None before it.
+        scores: value by table column, for environments that fill several; empty when the return (or success) is the score.
+    """
+
+    env: str
+    seed: int
+    turns: list[Turn] = field(default_factory=list)
+    terminated: bool = False
+    truncated: bool = False
+    success: bool | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for index, turn in enumerate(self.turns):
+            if turn.action is None and index + 1 < len(self.turns):
+                raise ValueError(f"episode {self.seed} of {self.env}: turn {index} has no action but is not the last")
+            if not math.isfinite(turn.reward):
+                raise ValueError(f"episode {self.seed} of {self.env}: turn {index} has reward {turn.reward}")
+        if self.done and self.turns and self.turns[-1].action is not None:
+            raise ValueError(f"episode {self.seed} of {self.env} ended without a last observation")
+
+    @property
+    def done(self) -> bool:
+        return self.terminated or self.truncated
+
+    @property
+    def length(self) -> int:
+        """Number of actions taken."""
+        return len(self.turns) - (1 if self.turns and self.turns[-1].action is None else 0)
+
+    @property
+    def total_return(self) -> float:
+        """Undiscounted sum of rewards."""
+        return math.fsum(turn.reward for turn in self.turns)
+
+    @property
+    def invalid_actions(self) -> int:
+        return sum(turn.invalid is not None for turn in self.turns)
+
+    def step(
+        self,
+        action: Action,
+        observation: Observation,
+        reward: float,
+        terminated: bool,
+        truncated: bool,
+        info: Mapping[str, Any],
+        log_likelihood: float | None = None,
+    ) -> None:
+        """Append what `Env.step(action)` returned: fills the awaiting turn and opens the next."""
+        turn = self.turns[-1]
+        if self.done or turn.action is not None:
+            raise ValueError(f"episode {self.seed} of {self.env} does not await an action")
+        if not math.isfinite(reward):
+            raise ValueError(f"{self.env} returned reward {reward} at turn {len(self.turns) - 1} of episode {self.seed}")
+        turn.action = action
+        turn.reward = float(reward)
+        turn.invalid = info.get("invalid")
+        turn.log_likelihood = log_likelihood
+        self.turns.append(Turn(observation))
+        self.terminated, self.truncated = terminated, truncated
+        if terminated or truncated:
+            self.success = bool(info.get("success", False))
+            self.scores = dict(info.get("scores", {}))

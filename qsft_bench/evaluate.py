@@ -1,0 +1,172 @@
+"""Evaluation: fixed episode seeds in, one record per episode and column out, the transcripts beside them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qsft_bench.agent import Agent
+from qsft_bench.dataset.store import table_from_episodes
+from qsft_bench.episode import Episode
+from qsft_bench.errors import BenchError
+from qsft_bench.files import atomic_path, json_sha256
+from qsft_bench.registry import make_env
+from qsft_bench.rollout import rollout
+from qsft_bench.spec import EnvSpec
+
+CHUNK = 250  # episodes between two writes of the records
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry of a table before it is averaged: who plays what, trained from which seed."""
+
+    agent: str
+    env: str
+    tier: str = "base"
+    preset: str = "small"
+    training_seed: int = 0
+
+    @property
+    def task(self) -> str:
+        """Folder name of the environment and tier: `wordle`, `wordle-habit`."""
+        return task_name(self.env, self.tier)
+
+    def __str__(self) -> str:
+        seed = f" (seed {self.training_seed})" if self.training_seed else ""
+        return f"{self.agent} on {self.task}{seed}"
+
+
+def task_name(env: str, tier: str) -> str:
+    """Folder name of an environment and tier."""
+    return env if tier == "base" else f"{env}-{tier}"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a record came from, beside its cell; `config_hash` covers everything that play depends on."""
+
+    dataset_hash: str
+    checkpoint_hash: str
+    commit: str
+    options: dict[str, Any]
+
+    def config_hash(self, cell: Cell) -> str:
+        return json_sha256([asdict(cell), self.options, self.checkpoint_hash])
+
+
+def play_episodes(
+    agent: Agent, spec: EnvSpec, options: dict[str, Any], seeds: Sequence[int], batch_size: int = 256
+) -> list[Episode]:
+    """Play one episode for each seed."""
+    return list(rollout(agent, lambda: make_env(spec, **options), seeds, name=spec.name, batch_size=batch_size))
+
+
+def mean_score(episodes: Sequence[Episode], spec: EnvSpec) -> float:
+    """Mean of the environment's metric over episodes and columns."""
+    scores = [score for episode in episodes for score in episode_scores(episode, spec).values()]
+    return sum(scores) / len(scores)
+
+
+def episode_scores(episode: Episode, spec: EnvSpec) -> dict[str, float]:
+    """Value by column: the environment's own scores where it gives them, else its metric in its only column."""
+    if episode.scores:
+        return episode.scores
+    return {spec.columns[0]: episode.total_return if spec.metric == "return" else float(bool(episode.success))}
+
+
+def record(cell: Cell, episode: Episode, spec: EnvSpec, origin: Origin, wall_time: float) -> list[dict[str, Any]]:
+    """The records of one episode, one a column."""
+    return [
+        {
+            "agent": cell.agent,
+            "env": cell.env,
+            "tier": cell.tier,
+            "column": spec.column(column, cell.tier),
+            "preset": cell.preset,
+            "training_seed": cell.training_seed,
+            "episode_seed": episode.seed,
+            "score": score,
+            "return": episode.total_return,
+            "success": bool(episode.success),
+            "turns": episode.length,
+            "invalid_actions": episode.invalid_actions,
+            "config_hash": origin.config_hash(cell),
+            "dataset_hash": origin.dataset_hash,
+            "checkpoint_hash": origin.checkpoint_hash,
+            "commit": origin.commit,
+            "wall_time": wall_time,
+        }
+        for column, score in episode_scores(episode, spec).items()
+    ]
+
+
+def evaluate(
+    agent: Agent,
+    cell: Cell,
+    spec: EnvSpec,
+    origin: Origin,
+    episodes: int,
+    path: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> pd.DataFrame:
+    """Play the first `episodes` test seeds and keep the records in `path`; those already there are not played again.
+
+    Transcripts go to `<path stem>.transcripts.parquet`, in the format of a dataset. Both files are replaced whole after
+    every `CHUNK` episodes, so an interruption costs at most one chunk.
+
+    Raises:
+        BenchError: `path` holds records of another configuration or checkpoint, or the environment has too few seeds.
+    """
+    if episodes > len(spec.test_seeds):
+        raise BenchError(f"{spec.name} has {len(spec.test_seeds)} test seeds; ask for at most that many episodes")
+    wanted = spec.test_seeds[:episodes]
+    transcripts = path.with_suffix(".transcripts.parquet")
+    records = read_records(path) if path.exists() else pd.DataFrame()
+    if len(records):
+        found = set(records["config_hash"])
+        if found != {origin.config_hash(cell)}:
+            raise BenchError(f"{path} holds records of another configuration of {cell}; remove it, or write elsewhere")
+        records = records[records["episode_seed"].isin(wanted)]
+    done = set(records["episode_seed"]) if len(records) and transcripts.exists() else set()
+    missing = [seed for seed in wanted if seed not in done]
+    progress(len(done), episodes)
+    kept = pq.read_table(transcripts) if done else None
+    for start in range(0, len(missing), CHUNK):
+        began = time.monotonic()
+        played = play_episodes(agent, spec, origin.options, missing[start : start + CHUNK])
+        each = (time.monotonic() - began) / len(played)
+        rows = [row for episode in played for row in record(cell, episode, spec, origin, each)]
+        records = pd.concat([records, pd.DataFrame(rows)], ignore_index=True) if len(records) else pd.DataFrame(rows)
+        table = table_from_episodes(played, first=wanted.index(played[0].seed))
+        kept = table if kept is None else pa.concat_tables([kept, table])
+        with atomic_path(transcripts) as temporary:
+            pq.write_table(kept, temporary, compression="zstd")
+        write_records(path, records)
+        progress(len(done) + start + len(played), episodes)
+    return records.sort_values(["column", "episode_seed"], ignore_index=True)
+
+
+def read_records(path: Path) -> pd.DataFrame:
+    """The records in one file.
+
+    Raises:
+        BenchError: it is damaged.
+    """
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{path} is damaged ({error}); delete it and evaluate again") from error
+
+
+def write_records(path: Path, records: pd.DataFrame) -> None:
+    """Replace the records in one file."""
+    with atomic_path(path) as temporary:
+        records.to_parquet(temporary, compression="zstd", index=False)

@@ -1,0 +1,1 @@
+"""Backbones and heads (`network`), and the batched decoder with a persistent KV cache (`decoder`)."""

@@ -1,0 +1,176 @@
+"""Batched decoding with a KV cache that lives across the turns of an episode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qsft_bench import noise
+from qsft_bench.episode import Episode
+from qsft_bench.model.network import Network
+from qsft_bench.tokens import PAD, Codec, prompt
+
+Outputs = Mapping[str, Mapping[str, torch.Tensor]]  # network -> head -> (B, outputs)
+Key = tuple[str, int]
+
+
+@dataclass
+class _Cohort:
+    """Episodes that share one cache. Columns where a row has no token are holes, masked out.
+
+    Attributes:
+        keys: which episode each row is.
+        fed: per row, the ids already in the cache.
+        mask: (B, columns) whether a column holds a token of the row.
+        caches: network name -> its keys and values.
+    """
+
+    keys: list[Key]
+    fed: list[list[int]]
+    mask: torch.Tensor
+    caches: dict[str, Any] = field(default_factory=dict)
+
+    def keep(self, rows: list[int]) -> None:
+        if rows == list(range(len(self.keys))):
+            return
+        index = torch.tensor(rows, dtype=torch.long, device=self.mask.device)
+        self.keys = [self.keys[row] for row in rows]
+        self.fed = [self.fed[row] for row in rows]
+        self.mask = self.mask[index]
+        for cache in self.caches.values():
+            cache.batch_select_indices(index)
+
+
+class Decoder:
+    """Chooses the action tokens of many episodes side by side, feeding each network only what is new.
+
+    Args:
+        networks: run in step on the same tokens.
+        codec, context, state: as in training.
+        prefix: replaces the first id of an episode's prompt (return-conditioned learning), or None.
+    """
+
+    def __init__(
+        self,
+        networks: Mapping[str, Network],
+        codec: Codec,
+        context: int,
+        state: Literal["transcript", "observation"],
+        prefix: int | None = None,
+    ) -> None:
+        self.networks = dict(networks)
+        self.codec = codec
+        self.context = context
+        self.state = state
+        self.prefix = prefix
+        self._cohorts: list[_Cohort] = []
+
+    def forget(self, episodes: Sequence[Episode]) -> None:
+        """Drop what is cached for these episodes."""
+        gone = {(episode.env, episode.seed) for episode in episodes}
+        for cohort in self._cohorts:
+            cohort.keep([row for row, key in enumerate(cohort.keys) if key not in gone])
+        self._cohorts = [cohort for cohort in self._cohorts if cohort.keys]
+
+    @torch.inference_mode()
+    def decode(self, episodes: Sequence[Episode], logits: Callable[[Outputs], torch.Tensor], greedy: bool) -> list[list[int]]:
+        """The ids of one action for each episode.
+
+        Args:
+            logits: from the networks' outputs at the newest token to next-token logits (B, V).
+            greedy: take the most likely token; else draw with the episode's own noise.
+        """
+        order = {(episode.env, episode.seed): index for index, episode in enumerate(episodes)}
+        prompts = []
+        for episode in episodes:
+            ids = prompt(self.codec, episode, len(episode.turns) - 1, self.context, self.state)
+            prompts.append(ids if self.prefix is None else [self.prefix, *ids[1:]])
+        self._join(list(order), prompts)
+        chosen: list[list[int]] = [[] for _ in episodes]
+        for cohort in self._cohorts:
+            members = [order[key] for key in cohort.keys]
+            seeds = np.array([episodes[index].seed for index in members], np.uint64)
+            turns = np.array([len(episodes[index].turns) - 1 for index in members], np.uint64)
+            new = [prompts[index][len(fed) :] for index, fed in zip(members, cohort.fed, strict=True)]
+            going = np.ones(len(members), bool)
+            for token in range(self.codec.action_limit):
+                scores = logits(self._feed(cohort, new)).double()
+                scores = scores.masked_fill(~torch.from_numpy(self.codec.playable).to(scores.device), -torch.inf)
+                picked = _pick(scores, None if greedy else noise.uniform(seeds, turns, token))
+                for row, index in enumerate(members):
+                    if going[row]:
+                        chosen[index].append(int(picked[row]))
+                going &= ~self.codec.ends[picked]
+                if not going.any():
+                    break
+                new = [[int(picked[row])] if going[row] else [] for row in range(len(members))]
+        return chosen
+
+    def _join(self, keys: list[Key], prompts: list[list[int]]) -> None:
+        """Keep the rows whose cache is a proper prefix of the prompt; open one new cohort for the rest."""
+        wanted = dict(zip(keys, prompts, strict=True))
+        cached: set[Key] = set()
+        for cohort in self._cohorts:
+            rows = []
+            for row, (key, fed) in enumerate(zip(cohort.keys, cohort.fed, strict=True)):
+                ids = wanted.get(key)
+                if ids is not None and key not in cached and len(fed) < len(ids) and ids[: len(fed)] == fed:
+                    rows.append(row)
+                    cached.add(key)
+            cohort.keep(rows)
+        self._cohorts = [cohort for cohort in self._cohorts if cohort.keys]
+        fresh = [key for key in keys if key not in cached]
+        if fresh:
+            device = next(iter(self.networks.values())).device
+            self._cohorts.append(
+                _Cohort(fresh, [[] for _ in fresh], torch.zeros(len(fresh), 0, dtype=torch.bool, device=device))
+            )
+
+    def _feed(self, cohort: _Cohort, new: list[list[int]]) -> Outputs:
+        """Feed `new` ids of each row and return every head's output at each row's newest token.
+
+        A row without new ids feeds a hole; its output means nothing.
+        """
+        from transformers import DynamicCache
+
+        width = max(len(ids) for ids in new)
+        ids = np.full((len(new), width), PAD, np.int64)
+        real = np.zeros((len(new), width), bool)
+        places = np.zeros((len(new), width), np.int64)
+        for row, values in enumerate(new):
+            count = len(values)
+            if count:
+                ids[row, width - count :] = values
+                real[row, width - count :] = True
+                places[row, width - count :] = np.arange(len(cohort.fed[row]), len(cohort.fed[row]) + count)
+                cohort.fed[row].extend(values)
+        device = cohort.mask.device
+        cohort.mask = torch.cat([cohort.mask, torch.from_numpy(real).to(device)], dim=1)
+        outputs = {}
+        for name, network in self.networks.items():
+            cache = cohort.caches.get(name)
+            if cache is None:
+                cache = cohort.caches[name] = DynamicCache(config=network.backbone.config)
+            hidden = network.hidden(
+                torch.from_numpy(ids).to(device),
+                attention_mask=cohort.mask,
+                position_ids=torch.from_numpy(places).to(device),
+                past_key_values=cache,
+                use_cache=True,
+            )
+            outputs[name] = network.read(hidden[:, -1])
+        return outputs
+
+
+def _pick(scores: torch.Tensor, draws: NDArray[np.float64] | None) -> NDArray[np.int64]:
+    """Token of each row of scores (B, V): the greatest, or the one at which the cumulative probability passes `draws`."""
+    if draws is None:
+        return scores.argmax(-1).cpu().numpy()
+    cumulative = torch.softmax(scores, -1).cumsum(-1)
+    target = torch.from_numpy(draws).to(scores.device)[:, None] * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, target, right=True).squeeze(-1).clamp(max=scores.shape[-1] - 1).cpu().numpy()

@@ -1,0 +1,399 @@
+"""How a number comes about: dataset -> tokens -> checkpoint -> decoding -> records, each made only if it is missing.
+
+```
+data/<preset>/<task>/                          shards and manifest          (task = `wordle`, `wordle-habit`)
+runs/<preset>/<task>/tokens/                   token cache
+runs/<preset>/<task>/seed0/<agent>/            checkpoint; `state/` while it trains
+runs/<preset>/<task>/records/<agent>-seed0.parquet
+results/<preset>/checkpoints/<task>/<agent>/   published checkpoints, used before anything is trained
+results/<preset>/                              tables, figures, and the records they were made from
+```
+
+Every stage is keyed by what it follows from; a stage that was cut off goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from qsft_bench.dataset.generate import generate, recipe
+from qsft_bench.dataset.store import EpisodeDataset
+from qsft_bench.dataset.tokens import TokenDataset, tokenise
+from qsft_bench.errors import BenchError
+from qsft_bench.evaluate import Cell, Origin, evaluate, mean_score, play_episodes, read_records
+from qsft_bench.files import json_sha256, read_json, write_json
+from qsft_bench.preset import Scale, scale
+from qsft_bench.registry import agent_class, env_spec
+
+Progress = Callable[[str, int, int, str], None]  # stage, done, total, note
+Source = Literal["published", "scratch"]
+
+
+def silent(stage: str, done: int, total: int, note: str) -> None:
+    """A `Progress` that says nothing."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Makes what is asked for, and first whatever that needs.
+
+    Attributes:
+        root: holds `data`, `runs` and `results`.
+        source: `published` uses published checkpoints where there are some, `scratch` trains every one.
+        train: whether missing checkpoints may be trained; else they are an error.
+        device: of training and play.
+        jobs: processes for work that is independent.
+        progress: told about every stage.
+        scales: environment name -> `Scale` that stands in for the preset's (`--set`).
+        configs: agent name -> training configuration that stands in for its default.
+        decodings: agent name -> decoding that stands in for the tuned one.
+        trackers: accelerate's trackers for training.
+    """
+
+    root: Path = Path()
+    source: Source = "published"
+    train: bool = True
+    device: str = "cpu"
+    jobs: int = 1
+    progress: Progress = silent
+    scales: Mapping[str, Scale] = field(default_factory=dict)
+    configs: Mapping[str, Any] = field(default_factory=dict)
+    decodings: Mapping[str, Any] = field(default_factory=dict)
+    trackers: tuple[str, ...] = ()
+
+    def scale(self, cell: Cell) -> Scale:
+        return self.scales.get(cell.env) or scale(cell.preset, env_spec(cell.env))
+
+    def runs(self, cell: Cell) -> Path:
+        return self.root / "runs" / cell.preset / cell.task
+
+    def results(self, preset: str) -> Path:
+        return self.root / "results" / preset
+
+    # Data -----------------------------------------------------------------------------------------------------------
+
+    def dataset(self, cell: Cell) -> EpisodeDataset:
+        """The behaviour data of the cell's task, generated if it is missing."""
+        directory = self.root / "data" / cell.preset / cell.task
+        wanted = recipe(env_spec(cell.env), cell.tier, self.scale(cell))
+        stage = f"data {cell.task}"
+        return generate(
+            directory, wanted, jobs=self.jobs, progress=lambda done, total: self.progress(stage, done, total, "episodes")
+        )
+
+    def tokens(self, cell: Cell) -> TokenDataset:
+        """The same data as tokens."""
+        spec, sizes = env_spec(cell.env), self.scale(cell)
+        return tokenise(
+            self.dataset(cell),
+            self.runs(cell) / "tokens",
+            codec=sizes.codec,
+            context=sizes.context,
+            state=spec.state,
+            discount=spec.discount,
+            progress=lambda done, total: self.progress(f"tokens {cell.task}", done, total, "shards"),
+        )
+
+    # Checkpoints ------------------------------------------------------------------------------------------------------
+
+    def checkpoint(self, cell: Cell) -> Path:
+        """Folder of the cell's checkpoint: the run's own, else the published one, else trained now.
+
+        Raises:
+            BenchError: it is missing and training is off, or what is there belongs to another configuration.
+        """
+        from qsft_bench.token_agent import identity
+
+        cls = agent_class(cell.agent)
+        wanted = identity(
+            cls,  # type: ignore[arg-type]
+            self.config(cell),
+            self.scale(cell),
+            recipe(env_spec(cell.env), cell.tier, self.scale(cell)).sha256,
+            cell.training_seed,
+        )
+        own = self.run_checkpoint(cell)
+        if (own / "config.json").exists():
+            found = read_json(own / "config.json")["meta"]["identity"]
+            if found != wanted:
+                raise BenchError(f"{own} holds a checkpoint of another configuration ({_difference(found, wanted)}); remove it")
+            if self._tuned(own, cell):
+                return own
+        published = self.published_checkpoint(cell)
+        if self.source == "published" and cell.training_seed == 0 and (published / "config.json").exists():
+            found = read_json(published / "config.json")["meta"]["identity"]
+            if found == wanted:
+                return published
+            self.progress(
+                f"train {cell}", 0, 1, f"the published checkpoint is of another configuration ({_difference(found, wanted)})"
+            )
+        if not self.train:
+            raise BenchError(f"there is no checkpoint of {cell} in {own} or {published}; leave out --no-train to make one")
+        self.fit(cell)
+        return own
+
+    def config(self, cell: Cell) -> Any:
+        """The training configuration of the cell's agent."""
+        cls: Any = agent_class(cell.agent)
+        return self.configs.get(cell.agent) or cls.config_for(cell.env)
+
+    def run_checkpoint(self, cell: Cell) -> Path:
+        return self.runs(cell) / f"seed{cell.training_seed}" / cell.agent
+
+    def published_checkpoint(self, cell: Cell) -> Path:
+        return self.results(cell.preset) / "checkpoints" / cell.task / cell.agent
+
+    def _tuned(self, directory: Path, cell: Cell) -> bool:
+        cls: Any = agent_class(cell.agent)
+        return not cls.grid or "tuning" in read_json(directory / "config.json")["meta"]
+
+    def fit(self, cell: Cell) -> None:
+        """Train the cell's agent (and first its prerequisites), choose its decoding on validation seeds, save it."""
+        import torch
+
+        from qsft_bench.train import Run
+
+        cls: Any = agent_class(cell.agent)
+        own, sizes = self.run_checkpoint(cell), self.scale(cell)
+        dtype = torch.float16 if sizes.publishes else torch.float32
+        if not (own / "config.json").exists():
+            for name in cls.prerequisites:
+                prerequisite = replace(cell, agent=name)
+                path = self.checkpoint(prerequisite)
+                if path != self.run_checkpoint(prerequisite):  # a published prerequisite: siblings stand side by side
+                    shutil.copytree(path, self.run_checkpoint(prerequisite), dirs_exist_ok=True)
+            run = Run(
+                directory=own,
+                scale=sizes,
+                seed=cell.training_seed,
+                device=self.device,
+                prerequisite=lambda name: agent_class(name).load(self.run_checkpoint(replace(cell, agent=name))),
+                progress=lambda done, total, values: self.progress(f"train {cell}", done, total, _brief(values)),
+                trackers=self.trackers,
+            )
+            agent = cls(self.config(cell))
+            agent.fit(self.tokens(cell), run)
+            agent.save(own, dtype)
+            shutil.rmtree(own / "state", ignore_errors=True)
+        if cls.grid:
+            agent = cls.load(own, self.device)
+            self.tune(agent, cell).save(own, dtype)
+
+    def tune(self, agent: Any, cell: Cell) -> Any:
+        """The agent under the decoding of its grid with the best mean on validation seeds."""
+        spec, sizes = env_spec(cell.env), self.scale(cell)
+        seeds = spec.validation_seeds[: sizes.validation_episodes]
+        tried: list[dict[str, Any]] = []
+        for index, decoding in enumerate(agent.grid):
+            self.progress(f"tune {cell}", index, len(agent.grid), decoding.describe())
+            score = mean_score(play_episodes(agent.with_decoding(decoding), spec, sizes.options, seeds), spec)
+            tried.append({"decoding": asdict(decoding), "score": score})
+        best = max(range(len(tried)), key=lambda index: tried[index]["score"])
+        self.progress(f"tune {cell}", len(agent.grid), len(agent.grid), agent.grid[best].describe())
+        tuned = agent.with_decoding(agent.grid[best])
+        tuned.meta = {**agent.meta, "tuning": {"episodes": len(seeds), "tried": tried}}
+        return tuned
+
+    # Records ----------------------------------------------------------------------------------------------------------
+
+    def player(self, cell: Cell) -> tuple[Any, Origin]:
+        """The cell's agent, ready to play, and where it came from."""
+        from qsft_bench.token_agent import TokenAgent, checkpoint_hash
+
+        cls, sizes = agent_class(cell.agent), self.scale(cell)
+        if not issubclass(cls, TokenAgent):
+            behaviour = recipe(env_spec(cell.env), cell.tier, sizes)
+            origin = Origin("", json_sha256([cell.agent, behaviour.behaviour]), commit(), dict(sizes.options))
+            return cls.create(env_spec(cell.env), cell.tier, dict(sizes.options)), origin
+        directory = self.checkpoint(cell)
+        agent = cls.load(directory, self.device)
+        if (agent.meta["env"], agent.meta["tier"]) != (cell.env, cell.tier):
+            raise BenchError(
+                f"{directory} was trained on {agent.meta['env']} ({agent.meta['tier']}), not on {cell.env} ({cell.tier})"
+            )
+        identity_hash = checkpoint_hash(directory)
+        if cell.agent in self.decodings:
+            agent = agent.with_decoding(self.decodings[cell.agent])
+            identity_hash = json_sha256([identity_hash, asdict(agent.decoding)])
+        return agent, Origin(agent.meta["dataset"], identity_hash, commit(), dict(sizes.options))
+
+    def records(self, cell: Cell, episodes: int | None = None) -> pd.DataFrame:
+        """The cell's evaluation records, played if they are missing."""
+        spec = env_spec(cell.env)
+        agent, origin = self.player(cell)
+        path = self.runs(cell) / "records" / f"{cell.agent}-seed{cell.training_seed}.parquet"
+        if path.exists() and set(read_records(path)["config_hash"]) != {origin.config_hash(cell)}:
+            path.unlink()  # of an older checkpoint or decoding: stale, never mixed
+        count = episodes or self.scale(cell).evaluation_episodes
+        return evaluate(
+            agent, cell, spec, origin, count, path, lambda done, total: self.progress(f"eval {cell}", done, total, "episodes")
+        )
+
+    def all_records(self, cells: Sequence[Cell]) -> pd.DataFrame:
+        """The records of many cells, `jobs` of them side by side, prerequisites first."""
+        began = time.monotonic()
+        for cell in {cell.task: cell for cell in cells if _learns(cell) and self._needs_data(cell)}.values():
+            self.tokens(cell)
+        ordered = _in_order(cells)
+        done = [self.records(cell) for cell in ordered] if self.jobs == 1 else self._side_by_side(ordered)
+        self.progress("records", len(cells), len(cells), f"{time.monotonic() - began:.0f} s")
+        return pd.concat(done, ignore_index=True) if done else pd.DataFrame()
+
+    def _needs_data(self, cell: Cell) -> bool:
+        if (self.run_checkpoint(cell) / "config.json").exists():
+            return False
+        return (
+            self.source == "scratch" or cell.training_seed > 0 or not (self.published_checkpoint(cell) / "config.json").exists()
+        )
+
+    def _side_by_side(self, cells: list[Cell]) -> list[pd.DataFrame]:
+        import multiprocessing
+
+        context = multiprocessing.get_context("forkserver")
+        with multiprocessing.Manager() as manager, ProcessPoolExecutor(self.jobs, mp_context=context) as pool:
+            queue = manager.Queue()
+            worker = replace(self, jobs=1, progress=_QueueProgress(queue))
+            waiting, running, finished = list(cells), dict[Future[pd.DataFrame], Cell](), list[pd.DataFrame]()
+            while waiting or running:
+                busy = set(running.values())
+                for cell in [cell for cell in waiting if not _blocked(cell, waiting, busy)]:
+                    waiting.remove(cell)
+                    running[pool.submit(_records, worker, cell)] = cell
+                ready, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+                while not queue.empty():
+                    self.progress(*queue.get())
+                for future in ready:
+                    del running[future]
+                    finished.append(future.result())
+            return finished
+
+    # Publishing -------------------------------------------------------------------------------------------------------
+
+    def publish(self, cell: Cell) -> Path:
+        """Copy the run's checkpoint of a cell to the results folder, without what only training needs."""
+        own, target = self.run_checkpoint(cell), self.published_checkpoint(cell)
+        cls: Any = agent_class(cell.agent)
+        agent = cls.load(own)
+        agent.publish(target)
+        return target
+
+    def copy_records(self, cells: Iterable[Cell]) -> None:
+        """Put the records behind a table beside it."""
+        for cell in cells:
+            for path in (self.runs(cell) / "records").glob(f"{cell.agent}-seed{cell.training_seed}.*parquet"):
+                target = self.results(cell.preset) / "records" / cell.task / path.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+
+
+class _QueueProgress:
+    """Sends progress from a worker to the process that shows it."""
+
+    def __init__(self, queue: Any) -> None:
+        self.queue = queue
+
+    def __call__(self, stage: str, done: int, total: int, note: str) -> None:
+        self.queue.put((stage, done, total, note))
+
+
+def _records(pipeline: Pipeline, cell: Cell) -> pd.DataFrame:
+    return pipeline.records(cell)
+
+
+def prerequisites(cell: Cell) -> list[Cell]:
+    """The cells that must be trained before this one."""
+    return [replace(cell, agent=name) for name in agent_class(cell.agent).prerequisites]
+
+
+def _blocked(cell: Cell, waiting: Sequence[Cell], busy: set[Cell]) -> bool:
+    return any(needed in busy or needed in waiting for needed in prerequisites(cell))
+
+
+def _in_order(cells: Sequence[Cell]) -> list[Cell]:
+    """Prerequisites before what needs them, otherwise as given."""
+    ordered: list[Cell] = []
+    for cell in cells:
+        for needed in (*[c for c in prerequisites(cell) if c in cells], cell):
+            if needed not in ordered:
+                ordered.append(needed)
+    return ordered
+
+
+def _learns(cell: Cell) -> bool:
+    from qsft_bench.token_agent import TokenAgent
+
+    return issubclass(agent_class(cell.agent), TokenAgent)
+
+
+def _brief(values: Mapping[str, float]) -> str:
+    names = ("loss", "gap_closed", "start_value", "start_return", "weight_at_1")
+    return " ".join(f"{name} {values[name]:.3f}" for name in names if name in values)
+
+
+def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> str:
+    """`key: found, wanted` for the first few leaves that differ."""
+    parts = []
+    for key in {**found, **wanted}:
+        left, right = found.get(key), wanted.get(key)
+        if left == right:
+            continue
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            parts.append(_difference(left, right, f"{prefix}{key}."))
+        else:
+            parts.append(f"{prefix}{key} is {left!r}, wanted {right!r}")
+    return "; ".join(parts[:4])
+
+
+def commit() -> str:
+    """The git commit of the working tree, with `+` where it has changes; empty outside git."""
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--", "*.py", "*.toml"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return head[:12] + ("+" if changed else "")
+
+
+def hardware() -> str:
+    """One line that says what the numbers were made on."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0] if names else model
+    line = f"{os.cpu_count()} x {model}"
+    import torch
+
+    if torch.cuda.is_available():
+        line += f", {torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+    return line
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    found = {"python": platform.python_version()}
+    for name in ("qsft-bench", "torch", "transformers", "numpy", "gymnasium"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def write_provenance(path: Path, provenance: Mapping[str, Any]) -> None:
+    """Write `provenance.json`."""
+    write_json(path, dict(provenance))

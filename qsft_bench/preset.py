@@ -1,0 +1,70 @@
+"""Presets: how large everything is. They say scale only; rules and algorithms never depend on them."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, fields
+from importlib.resources import files
+from typing import Any
+
+from qsft_bench.errors import BenchError, did_you_mean
+from qsft_bench.spec import EnvSpec
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The sizes of one environment at one preset.
+
+    Attributes:
+        summary: one line for people; printed with every table.
+        options: keyword arguments of the environment (observation format and the like).
+        codec: how episodes become tokens: `words`, `characters`, or a pretrained tokenizer by `--model`.
+        dataset_episodes: episodes of behaviour data.
+        model: size name of the backbone (`qsft_bench.model.sizes`), hub id or local folder.
+        context: most tokens of a row; longer transcripts keep the instruction and the newest turns.
+        steps: gradient steps of each training stage.
+        batch_size: rows a gradient step.
+        learning_rate: peak of the cosine schedule.
+        evaluation_episodes: test episodes of a cell.
+        validation_episodes: episodes of each validation evaluation (tuning).
+        training_seeds: how many independent trainings each cell averages.
+        publishes: whether finished cells are copied to `results/<preset>/checkpoints`.
+    """
+
+    summary: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    codec: str = "words"
+    dataset_episodes: int = 10_000
+    model: str = "tiny"
+    context: int = 256
+    steps: int = 1_000
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    evaluation_episodes: int = 100
+    validation_episodes: int = 100
+    training_seeds: int = 1
+    publishes: bool = False
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that ship, from smallest to largest."""
+    order = ("smoke", "small", "standard", "paper")
+    found = {path.name.removesuffix(".toml") for path in files("qsft_bench.presets").iterdir() if path.name.endswith(".toml")}
+    return [name for name in order if name in found] + sorted(found - set(order))
+
+
+def scale(preset: str, spec: EnvSpec) -> Scale:
+    """The sizes of `spec` at `preset`: the preset's own values, overridden by `spec.scales[preset]`.
+
+    Raises:
+        BenchError: unknown preset or unknown field.
+    """
+    if preset not in preset_names():
+        raise BenchError(f"unknown preset {preset!r}{did_you_mean(preset, preset_names())}")
+    values = tomllib.loads((files("qsft_bench.presets") / f"{preset}.toml").read_text())
+    values |= spec.scales.get(preset, {})
+    known = {field.name for field in fields(Scale)}
+    for name in values:
+        if name not in known:
+            raise BenchError(f"preset {preset!r} sets {name!r} for {spec.name}{did_you_mean(name, known)}")
+    return Scale(**values)

@@ -1,0 +1,61 @@
+"""The one loop behind dataset generation and evaluation: N episodes at once, with any Agent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from qsft_bench.agent import Agent
+from qsft_bench.episode import Episode, Turn
+
+if TYPE_CHECKING:
+    import gymnasium
+
+
+def rollout(
+    agent: Agent,
+    make_env: Callable[[], gymnasium.Env],
+    seeds: Sequence[int],
+    *,
+    name: str,
+    batch_size: int = 64,
+) -> Iterator[Episode]:
+    """Play one episode for each seed and yield the episodes in the order of `seeds`.
+
+    Episodes are played `batch_size` at a time; those that end leave the batch. What an episode holds depends on its seed
+    and the agent, not on `batch_size` or the order.
+
+    Args:
+        agent: who plays.
+        make_env: makes one environment; up to `batch_size` of them are made, reused and closed at the end.
+        name: the environment's short name, written into the episodes.
+    """
+    envs: list[gymnasium.Env] = []
+    try:
+        for start in range(0, len(seeds), batch_size):
+            chunk = seeds[start : start + batch_size]
+            while len(envs) < len(chunk):
+                envs.append(make_env())
+            yield from play(agent, envs, chunk, name)
+    finally:
+        for env in envs:
+            env.close()
+
+
+def play(agent: Agent, envs: Sequence[gymnasium.Env], seeds: Sequence[int], name: str) -> list[Episode]:
+    """Play `seeds[i]` in `envs[i]`, all side by side, to the end."""
+    episodes = [Episode(name, seed, [Turn(env.reset(seed=seed)[0])]) for seed, env in zip(seeds, envs, strict=False)]
+    playing = list(zip(episodes, envs, strict=False))
+    while playing:
+        waiting = [episode for episode, _ in playing]
+        actions = agent.act(waiting)
+        likelihoods = agent.log_likelihood(waiting, actions)
+        for index, (episode, env) in enumerate(playing):
+            observation, reward, terminated, truncated, info = env.step(actions[index])
+            likelihood = None if likelihoods is None else float(likelihoods[index])
+            episode.step(actions[index], observation, float(reward), terminated, truncated, info, likelihood)
+        ended = [episode for episode in waiting if episode.done]
+        if ended:
+            agent.forget(ended)
+            playing = [(episode, env) for episode, env in playing if not episode.done]
+    return episodes

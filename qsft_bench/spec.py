@@ -1,0 +1,101 @@
+"""EnvSpec: what an environment declares about itself; everything the harness needs to know, and no code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Literal
+
+from qsft_bench.errors import BenchError
+
+AGENTS = ("random", "behaviour", "sft", "sft_greedy", "sft_temp", "filtered_bc", "return_conditioned", "ilql", "qsft")
+
+
+@dataclass(frozen=True)
+class Tier:
+    """One recipe of behaviour data for an environment, with the scores that make results on it readable.
+
+    Attributes:
+        behaviour: keyword arguments of the behaviour policy.
+        summary: one line for people.
+        references: measured scores of reference players (success metrics as fractions): `random`, `behaviour` (the data),
+            `greedy_behaviour` (the mode of the exact behaviour, never a learned copy), `ceiling`.
+    """
+
+    behaviour: Mapping[str, Any]
+    summary: str
+    references: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """A declared environment.
+
+    Attributes:
+        name: short name on the command line, e.g. `wordle`.
+        id: Gymnasium id, e.g. `qsft_bench/Wordle-v0`.
+        summary: one line for people.
+        table: the paper's table its columns stand in (1, 2 or 3).
+        columns: columns it fills, verbatim as the paper prints them.
+        horizon: the most actions in an episode.
+        return_range: least and greatest return that the rules allow.
+        state: `transcript` (the state is everything said so far) or `observation` (the newest observation alone).
+        discount: applied where an utterance or action vector ends; 1 inside it.
+        metric: `return` (mean return) or `success` (success rate).
+        behaviour: `module:Class` of the scripted behaviour policy, an `Agent`.
+        random: `module:Class` of a uniformly random player; both take the environment's options as keyword arguments.
+        tiers: data recipes; `base` is the paper's.
+        scales: preset name -> overrides of `qsft_bench.preset.Scale` fields for this environment (dataset episodes,
+            environment options, codec, model, steps).
+        agents: the agents that its table runs unless others are asked for.
+        extra: the pip extra that installs what it needs, or empty.
+        dataset_seeds, validation_seeds, test_seeds: disjoint and fixed.
+    """
+
+    name: str
+    id: str
+    summary: str
+    table: int
+    columns: tuple[str, ...]
+    horizon: int
+    return_range: tuple[float, float]
+    state: Literal["transcript", "observation"]
+    discount: float
+    metric: Literal["return", "success"]
+    behaviour: str
+    random: str
+    tiers: Mapping[str, Tier]
+    scales: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    agents: tuple[str, ...] = AGENTS
+    extra: str = ""
+    dataset_seeds: range = range(2**32, 2**63)
+    validation_seeds: range = range(1_000_000, 2_000_000)
+    test_seeds: range = range(2_000_000, 3_000_000)
+
+    def __post_init__(self) -> None:
+        splits = sorted((self.dataset_seeds, self.validation_seeds, self.test_seeds), key=lambda split: split.start)
+        for left, right in pairwise(splits):
+            if left.stop > right.start:
+                raise ValueError(f"{self.name}: seed ranges {left} and {right} overlap")
+        if "base" not in self.tiers:
+            raise ValueError(f"{self.name} declares no `base` tier")
+        if not self.return_range[0] < self.return_range[1]:
+            raise ValueError(f"{self.name}: return range {self.return_range} is empty")
+        if not 0 < self.discount <= 1:
+            raise ValueError(f"{self.name}: discount {self.discount} is not in (0, 1]")
+
+    def tier(self, name: str) -> Tier:
+        """The tier called `name`.
+
+        Raises:
+            BenchError: there is none; the message lists those that exist.
+        """
+        try:
+            return self.tiers[name]
+        except KeyError:
+            raise BenchError(f"{self.name} has no tier {name!r}; it has {', '.join(self.tiers)}") from None
+
+    def column(self, column: str, tier: str) -> str:
+        """Table heading of `column` on `tier`: the paper's own word on `base`, `<column> <tier>` elsewhere."""
+        return column if tier == "base" else f"{column} {tier}"

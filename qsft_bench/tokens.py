@@ -1,0 +1,462 @@
+"""Episodes as tokens: codecs, rows, and the TokenBatch on which every loss is written.
+
+An episode becomes one or more *rows*. Where the state is the transcript, a row is the whole episode (a longer one than
+`context` goes on in further rows that keep the instruction and the newest turns); where the state is the newest
+observation, a row is one turn. In a batch the *action tokens* of all rows stand in one flat list of K, in the order of
+play, so that the token after an action token is either its neighbour in that list or the end of the episode:
+
+```
+row      <bos> Wordle :\\n  hovel\\n 1hb 2ob 3vy 4eg 5lg\\n  level\\n 1lg ...
+action                      a0                           a1
+position            p0                            p1               the token whose output predicts the action
+successor                   a0 -> a1                     a1 -> -1 (done)
+```
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qsft_bench.episode import Action, Episode, Observation
+from qsft_bench.errors import BenchError
+from qsft_bench.files import json_sha256
+
+RETURN_BINS = 20
+PAD, BOS, UNKNOWN, DUMMY = range(4)
+SPECIAL = ("<pad>", "<bos>", "<unk>", "<dummy>", *(f"<return {k}>" for k in range(RETURN_BINS)))
+
+
+def return_token(normalised: NDArray[np.floating] | float) -> NDArray[np.int64]:
+    """Id of the special token that stands for a return in [0, 1] (return-conditioned learning)."""
+    bins = np.floor(np.clip(normalised, 0, 1) * RETURN_BINS).astype(np.int64)
+    return SPECIAL.index("<return 0>") + np.minimum(bins, RETURN_BINS - 1)
+
+
+class Codec(ABC):
+    """Text, images or control vectors to token ids and back.
+
+    Attributes:
+        size: number of ids.
+        outputs: the ids below it are those that actions are made of (and the special ones); models speak only these.
+        action_limit: the most tokens of one action; an action ends there or at an end token.
+        ends: bool (outputs,), the ids that end an action.
+        playable: bool (outputs,), the ids an agent may emit; special ids are not, and DUMMY is emitted by no environment.
+    """
+
+    size: int
+    outputs: int
+    action_limit: int
+    ends: NDArray[np.bool_]
+    playable: NDArray[np.bool_]
+
+    @abstractmethod
+    def observation(self, observation: Observation) -> tuple[int, ...]:
+        """Ids of one observation."""
+
+    @abstractmethod
+    def action(self, action: Action) -> tuple[int, ...]:
+        """Ids of one action, at least one, at most `action_limit`."""
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int]) -> Action:
+        """The action that `ids` spell."""
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """JSON form, read back by `codec_from_config`."""
+
+    @property
+    def sha256(self) -> str:
+        return json_sha256(self.config())
+
+
+class TextCodec(Codec):
+    """A small closed vocabulary of words or characters, learned from a dataset and then frozen.
+
+    A word keeps the space before it and the newline after it, so that text survives the round trip exactly and an
+    utterance such as `hovel\\n` is one id that also ends it. Text outside the vocabulary becomes `<unk>`.
+
+    Args:
+        level: `words` or `characters`.
+        vocabulary: the pieces, without the special ids; those of actions first.
+        action_pieces: how many of them occur in actions.
+        action_limit: the most tokens of one action.
+    """
+
+    PATTERNS: ClassVar[Mapping[str, re.Pattern[str]]] = {
+        "words": re.compile(r" ?\w+(?:'\w+)*\n?| ?[^\w\s]+\n?|\s"),
+        "characters": re.compile(r".", re.DOTALL),
+    }
+
+    def __init__(self, level: str, vocabulary: Sequence[str], action_pieces: int, action_limit: int) -> None:
+        self.level = level
+        self.vocabulary = tuple(vocabulary)
+        self.action_pieces = action_pieces
+        self.action_limit = action_limit
+        self.size = len(SPECIAL) + len(self.vocabulary)
+        self.outputs = len(SPECIAL) + action_pieces
+        self.ends = np.array([False] * len(SPECIAL) + [piece.endswith("\n") for piece in self.vocabulary[:action_pieces]])
+        self.playable = np.arange(self.outputs) >= len(SPECIAL)
+        self._ids = {piece: len(SPECIAL) + k for k, piece in enumerate(self.vocabulary)}
+        self._cache: dict[str, tuple[int, ...]] = {}
+
+    @classmethod
+    def pieces(cls, level: str, text: str) -> list[str]:
+        """`text` cut into pieces; joined they give `text` back."""
+        return cls.PATTERNS[level].findall(text)
+
+    @classmethod
+    def learn(cls, level: str, texts: Mapping[str, int], actions: Iterable[str], limit: int = 4096) -> Self:
+        """The most frequent pieces of `texts` (text -> count), ties by alphabet.
+
+        Args:
+            actions: every different action among the texts.
+            limit: most ids, the special ones included.
+
+        Raises:
+            BenchError: unknown level, or no text at all.
+        """
+        if level not in cls.PATTERNS:
+            raise BenchError(f"unknown codec {level!r}; known: {', '.join(cls.PATTERNS)}")
+        counts: Counter[str] = Counter()
+        for text, count in texts.items():
+            for piece in cls.pieces(level, text):
+                counts[piece] += count
+        if not counts:
+            raise BenchError("the dataset holds no text to learn a vocabulary from; generate it again")
+        kept = sorted(counts, key=lambda piece: (-counts[piece], piece))[: limit - len(SPECIAL)]
+        spoken = [cls.pieces(level, action) for action in actions]
+        speech = {piece for pieces in spoken for piece in pieces}
+        vocabulary = sorted(kept, key=lambda piece: (piece not in speech, piece))
+        return cls(level, vocabulary, len(speech & set(kept)), max(map(len, spoken), default=1))
+
+    def observation(self, observation: Observation) -> tuple[int, ...]:
+        if not isinstance(observation, str):
+            raise BenchError(f"the {self.level} codec takes text, not {type(observation).__name__}")
+        found = self._cache.get(observation)
+        if found is None:
+            found = tuple(self._ids.get(piece, UNKNOWN) for piece in self.pieces(self.level, observation))
+            if len(self._cache) < 1_000_000:
+                self._cache[observation] = found
+        return found
+
+    def action(self, action: Action) -> tuple[int, ...]:
+        if not isinstance(action, str):
+            raise BenchError(f"the {self.level} codec takes text, not {type(action).__name__}")
+        return (self.observation(action) or (UNKNOWN,))[: self.action_limit]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join("\ufffd" if k < len(SPECIAL) else self.vocabulary[k - len(SPECIAL)] for k in ids)
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "codec": "text",
+            "level": self.level,
+            "special": list(SPECIAL),
+            "vocabulary": list(self.vocabulary),
+            "action_pieces": self.action_pieces,
+            "action_limit": self.action_limit,
+        }
+
+
+def codec_from_config(config: Mapping[str, Any]) -> Codec:
+    """The codec that `Codec.config` described.
+
+    Raises:
+        BenchError: unknown kind, or special ids other than this version's.
+    """
+    if config.get("codec") != "text":
+        raise BenchError(f"unknown codec {config.get('codec')!r}")
+    if config["special"] != list(SPECIAL):
+        raise BenchError("this codec was made by another version of qsft-bench; make the dataset's tokens again")
+    return TextCodec(config["level"], config["vocabulary"], config["action_pieces"], config["action_limit"])
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model input: `ids`, of which the tokens at `actions` (turn, first, last + 1) are learned or chosen."""
+
+    ids: list[int]
+    actions: list[tuple[int, int, int]]
+
+
+def prompt(codec: Codec, episode: Episode, turn: int, context: int, state: Literal["transcript", "observation"]) -> list[int]:
+    """Ids that stand before the action of `turn`, in training and in play alike.
+
+    At most `context - codec.action_limit` of them. Where the state is the transcript and it is longer, the instruction
+    (the first observation, at most half of the room) stays and whole turns are dropped from the oldest on; an observation
+    that alone is too long is cut at its end.
+    """
+    room = context - codec.action_limit - 1
+    newest = codec.observation(episode.turns[turn].observation)
+    if state == "observation":
+        return [BOS, *newest[:room]]
+    instruction = codec.observation(episode.turns[0].observation)[: room // 2]
+    if turn == 0:
+        return [BOS, *instruction]
+    newest = newest[: room - len(instruction)]
+    kept: list[tuple[int, ...]] = [newest]
+    used = len(instruction) + len(newest)
+    for earlier in range(turn - 1, -1, -1):
+        action = codec.action(_taken(episode, earlier))
+        observation = codec.observation(episode.turns[earlier].observation) if earlier else ()
+        used += len(action) + len(observation)
+        if used > room:
+            break
+        kept += [action, observation]
+    return [BOS, *instruction, *(token for piece in reversed(kept) for token in piece)]
+
+
+def rows(codec: Codec, episode: Episode, context: int, state: Literal["transcript", "observation"]) -> Iterator[Row]:
+    """The rows of a finished episode: every action token stands in exactly one of them, after its `prompt`."""
+    row: Row | None = None
+    for turn in range(episode.length):
+        action = codec.action(_taken(episode, turn))
+        if row is not None and state == "transcript":
+            grown = row.ids + list(codec.observation(episode.turns[turn].observation))
+            if len(grown) + codec.action_limit <= context and row.actions[0][0] == 0:
+                row.ids[:] = grown
+                row.actions.append((turn, len(grown), len(grown) + len(action)))
+                row.ids.extend(action)
+                continue
+        if row is not None:
+            yield row
+        ids = prompt(codec, episode, turn, context, state)
+        row = Row([*ids, *action], [(turn, len(ids), len(ids) + len(action))])
+    if row is not None:
+        yield row
+
+
+def _taken(episode: Episode, turn: int) -> Action:
+    action = episode.turns[turn].action
+    if action is None:
+        raise ValueError(f"turn {turn} of episode {episode.seed} has no action")
+    return action
+
+
+@dataclass
+class TokenArrays:
+    """Many episodes as flat arrays, in memory or memory-mapped; R rows, A action tokens, E episodes.
+
+    Attributes:
+        ids: (tokens,) token ids of all rows, one after another.
+        row_start: (R + 1,) first token of each row.
+        row_action: (R + 1,) first action token of each row.
+        episode_row: (E + 1,) first row of each episode.
+        place: (A,) where the action token stands, counted from its row's start.
+        turn: (A,) its turn.
+        last: (A,) whether it ends its utterance.
+        reward: (A,) normalised reward paid at it (Assumption 4.1: returns lie in [0, 1]).
+        return_to_go: (A,) normalised discounted return from it on.
+        log_likelihood: (A,) the behaviour's exact log-likelihood of the utterance it ends, NaN elsewhere or unknown.
+        episode_return: (E,) undiscounted return in the environment's own unit.
+    """
+
+    ids: NDArray[np.integer]
+    row_start: NDArray[np.int64]
+    row_action: NDArray[np.int64]
+    episode_row: NDArray[np.int64]
+    place: NDArray[np.integer]
+    turn: NDArray[np.integer]
+    last: NDArray[np.bool_]
+    reward: NDArray[np.float32]
+    return_to_go: NDArray[np.float32]
+    log_likelihood: NDArray[np.float32]
+    episode_return: NDArray[np.float32]
+
+    @classmethod
+    def names(cls) -> list[str]:
+        return [field.name for field in fields(cls)]
+
+    @classmethod
+    def encode(
+        cls,
+        episodes: Iterable[Episode],
+        codec: Codec,
+        *,
+        context: int,
+        state: Literal["transcript", "observation"],
+        discount: float,
+        return_bounds: tuple[float, float],
+    ) -> Self:
+        """Encode finished episodes.
+
+        Rewards are normalised by `return_bounds` = (least, greatest return of the dataset), so that a return lies in
+        [0, 1]. Where the state is the transcript and the discount 1, the whole return is paid at the last token;
+        elsewhere every reward is paid where it fell and the offset at the end.
+
+        Raises:
+            BenchError: no episode, or the bounds do not bound anything.
+        """
+        low, high = return_bounds
+        if not high > low:
+            raise BenchError(f"every episode returned {low}: there is nothing to learn values from; use another dataset")
+        at_end = state == "transcript" and discount == 1
+        dtype = np.uint16 if codec.size <= 2**16 else np.uint32
+        ids: list[int] = []
+        row_start, row_action, episode_row = [0], [0], [0]
+        place, turns, last, reward, to_go, likelihood, returns = [], [], [], [], [], [], []  # type: ignore[var-annotated]
+        for episode in episodes:
+            total = episode.total_return
+            paid = [turn.reward / (high - low) for turn in episode.turns[: episode.length]]
+            if at_end:
+                paid = [0.0] * (len(paid) - 1) + [(total - low) / (high - low)]
+            elif paid:
+                paid[-1] -= low / (high - low)
+            future = [0.0] * (len(paid) + 1)
+            for k in range(len(paid) - 1, -1, -1):
+                future[k] = paid[k] + discount * future[k + 1]
+            for row in rows(codec, episode, context, state):
+                ids += row.ids
+                for turn, first, end in row.actions:
+                    count = end - first
+                    place += range(first, end)
+                    turns += [turn] * count
+                    last += [False] * (count - 1) + [True]
+                    reward += [0.0] * (count - 1) + [paid[turn]]
+                    to_go += [future[turn]] * count
+                    known = episode.turns[turn].log_likelihood
+                    likelihood += [np.nan] * (count - 1) + [np.nan if known is None else known]
+                row_start.append(len(ids))
+                row_action.append(len(place))
+            episode_row.append(len(row_start) - 1)
+            returns.append(total)
+        if not returns:
+            raise BenchError("there are no episodes to encode")
+        return cls(
+            ids=np.array(ids, dtype),
+            row_start=np.array(row_start, np.int64),
+            row_action=np.array(row_action, np.int64),
+            episode_row=np.array(episode_row, np.int64),
+            place=np.array(place, np.uint16),
+            turn=np.array(turns, np.uint16),
+            last=np.array(last, np.bool_),
+            reward=np.array(reward, np.float32),
+            return_to_go=np.array(to_go, np.float32),
+            log_likelihood=np.array(likelihood, np.float32),
+            episode_return=np.array(returns, np.float32),
+        )
+
+    def windows(self, episodes: NDArray[np.int64] | None = None, length: int = 16) -> NDArray[np.int64]:
+        """Units of sampling, (W, 3): first row, rows to learn from, rows to read (one more where a successor follows).
+
+        Every row is learned from in exactly one window of at most `length` rows.
+        """
+        chosen = np.arange(len(self.episode_row) - 1) if episodes is None else np.asarray(episodes, np.int64)
+        first, stop = self.episode_row[chosen], self.episode_row[chosen + 1]
+        counts = -(-(stop - first) // length)
+        episode = np.repeat(np.arange(len(chosen)), counts)
+        offset = np.arange(len(episode)) - np.repeat(np.cumsum(counts) - counts, counts)
+        start = first[episode] + offset * length
+        learned = np.minimum(length, stop[episode] - start)
+        read = np.minimum(length + 1, stop[episode] - start)
+        return np.stack([start, learned, read], axis=1)
+
+    def batch(self, windows: NDArray[np.int64], discount: float) -> TokenBatch:
+        """Collate windows (N, 3) into one TokenBatch on the CPU."""
+        start, learned, read = windows.T
+        row = np.repeat(start, read) + _ranges(read)
+        window = np.repeat(np.arange(len(windows)), read)
+        learn_row = _ranges(read) < np.repeat(learned, read)
+        length = self.row_start[row + 1] - self.row_start[row]
+        width = int(length.max())
+        columns = np.arange(width)
+        inside = columns < length[:, None]
+        flat = np.where(inside, self.row_start[row][:, None] + columns, 0)
+        ids = np.where(inside, self.ids[flat].astype(np.int64), PAD)
+
+        counts = self.row_action[row + 1] - self.row_action[row]
+        source = np.repeat(self.row_action[row], counts) + _ranges(counts)  # (K,) into the action arrays
+        batch_row = np.repeat(np.arange(len(row)), counts)
+        place = self.place[source].astype(np.int64)
+        episode = np.searchsorted(self.episode_row, row[batch_row], side="right") - 1
+        final = self.row_action[self.episode_row[episode + 1]] - 1
+        done = source == final
+        index = np.arange(len(source))
+        followed = np.zeros(len(source), bool)
+        followed[:-1] = window[batch_row[1:]] == window[batch_row[:-1]]
+        last = self.last[source]
+        return TokenBatch(
+            ids=torch.from_numpy(ids),
+            mask=torch.from_numpy(inside),
+            position=torch.from_numpy(batch_row * width + place - 1),
+            action=torch.from_numpy(ids[batch_row, place]),
+            turn=torch.from_numpy(self.turn[source].astype(np.int64)),
+            last=torch.from_numpy(last),
+            reward=torch.from_numpy(self.reward[source]),
+            return_to_go=torch.from_numpy(self.return_to_go[source]),
+            episode_return=torch.from_numpy(self.episode_return[episode]),
+            log_likelihood=torch.from_numpy(self.log_likelihood[source]),
+            discount=torch.from_numpy(np.where(last, discount, 1.0).astype(np.float32)),
+            done=torch.from_numpy(done),
+            successor=torch.from_numpy(np.where(followed & ~done, index + 1, -1)),
+            learn=torch.from_numpy(learn_row[batch_row] & (done | followed)),
+        )
+
+
+def _ranges(counts: NDArray[np.integer]) -> NDArray[np.int64]:
+    """[0..c0), [0..c1), ... one after another."""
+    total = int(counts.sum())
+    return np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+@dataclass
+class TokenBatch:
+    """B rows of T tokens with K action tokens in the order of play (see the picture above).
+
+    Attributes:
+        ids: (B, T) token ids, padded at the right.
+        mask: (B, T) whether a token is real.
+        position: (K,) index into the flattened (B * T) outputs of the token that predicts the action token.
+        action: (K,) the action token's id.
+        turn: (K,) its turn; last: (K,) whether it ends its utterance.
+        reward: (K,) normalised reward paid at it; return_to_go: (K,) from it on.
+        episode_return: (K,) raw return of its episode.
+        log_likelihood: (K,) the behaviour's exact one for the utterance it ends, else NaN.
+        discount: (K,) the environment's discount where an utterance ends, 1 inside it.
+        done: (K,) whether the episode ends with it.
+        successor: (K,) index into K of the next action token, -1 at the end.
+        learn: (K,) whether it carries loss (false where it only serves as a successor).
+    """
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    position: torch.Tensor
+    action: torch.Tensor
+    turn: torch.Tensor
+    last: torch.Tensor
+    reward: torch.Tensor
+    return_to_go: torch.Tensor
+    episode_return: torch.Tensor
+    log_likelihood: torch.Tensor
+    discount: torch.Tensor
+    done: torch.Tensor
+    successor: torch.Tensor
+    learn: torch.Tensor
+
+    def to(self, device: torch.device | str) -> TokenBatch:
+        return TokenBatch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+    @property
+    def action_mask(self) -> torch.Tensor:
+        """(B, T) whether a token is an action token."""
+        flat = torch.zeros(self.ids.numel(), dtype=torch.bool, device=self.ids.device)
+        flat[self.position + 1] = True
+        return flat.view_as(self.ids)
+
+    def next_value(self, value: torch.Tensor) -> torch.Tensor:
+        """`value` (K,) read at each token's successor, 0 where the episode ends."""
+        return torch.where(self.done, torch.zeros_like(value), value[self.successor.clamp(min=0)])
+
+    def mean(self, loss: torch.Tensor) -> torch.Tensor:
+        """Mean of `loss` (K,) over the tokens that carry loss."""
+        return loss[self.learn].mean() if not bool(self.learn.all()) else loss.mean()
