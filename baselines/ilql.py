@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -41,7 +42,7 @@ class ILQLConfig(Config):
     expectile: float = 0.8
     cql_weight: float = 0.01
     polyak: float = 0.005
-    hidden: int = 2
+    hidden: int = 1
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,9 @@ class ILQL(TokenAgent):
     config_type: ClassVar[type[Config]] = ILQLConfig
     decoding_type: ClassVar[type[Decoding]] = ILQLDecoding
     grid: ClassVar[Sequence[Decoding]] = tuple(
-        ILQLDecoding(beta=beta, greedy=greedy) for beta in (4.0, 16.0, 64.0, 256.0) for greedy in (False, True)
+        ILQLDecoding(beta=beta, greedy=greedy)
+        for greedy, betas in ((False, (32.0, 64.0, 128.0)), (True, (8.0, 16.0, 32.0, 64.0, 128.0)))
+        for beta in betas
     )
 
     def build(self, data: TokenDataset, run: Run) -> None:
@@ -93,12 +96,17 @@ class ILQL(TokenAgent):
         advantage = torch.minimum(value["q1"], value["q2"]) - value["v"]
         return F.log_softmax(outputs["policy"]["policy"], -1) + self.decoding.beta * advantage
 
+    def action_values(self, outputs: Outputs) -> torch.Tensor:
+        return torch.minimum(outputs["value"]["q1"], outputs["value"]["q2"])
+
     @torch.no_grad()
     def diagnose(self, data: TokenDataset) -> dict[str, float]:
-        batch = data.validation.batch(torch.arange(min(512, len(data.validation.windows))).numpy())
+        batch = data.validation.batch(np.arange(min(512, len(data.validation.windows)))).to(self.networks["value"].device)
         value = self.networks["value"](batch.ids, batch.position)["v"].squeeze(-1)
-        first = batch.turn == 0
-        return {"start_value": float(value[first].mean()), "start_return": float(batch.return_to_go[first].mean())}
+        return {
+            "start_value": float(value[batch.first].mean()),
+            "start_return": float(batch.return_to_go[batch.first].mean()),
+        }
 
 
 def ilql_terms(

@@ -12,7 +12,7 @@
    - `shadow`:  to a twin of the action itself, log p_theta(shadow of a|s), 2|A| classes in all.
    With the first two Q(s, a) = p_theta(a|s) / pi_phi(a|s), a ratio of two networks. With `shadow` both come out of one:
    pi = p1 + p0 and Q = p1 / (p1 + p0) = sigmoid(z1 - z0) cannot disagree, and pi starts as exactly the pretrained one.
-   `backup` decides V(s') over the actions a' in the data's support, pi(a'|s') > `support`:
+   `backup` decides V(s') over the actions a' that can be played and are in the data's support, pi(a'|s') > `support`:
    - `max`: max_a' Q (Eq. 3); `soft`: (1/b) log sum_a' pi exp(b Q), the value of section 4.2's KL-regularised policy;
      `policy`: mean of Q under pi exp(b Q); `mc`: no bootstrap, w = the normalised return;
      `lambda`: `soft` mixed along the row with what followed, cut after tokens worse than V.
@@ -20,11 +20,12 @@
    information from the end of an episode travels one token per Polyak lag.
 3. Play pi(a|s) ~ pi(a|s) exp(beta x), x = Q (`extraction="ratio"`) or p (`extraction="prob"`, the paper's).
 
-`QSFTConfig.paper()` is the paper's literal setting.
+The variant `qsft@paper` is Eq. 3 and Algorithm 1 to the letter, played with beta = 1.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -37,7 +38,7 @@ from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.errors import BenchError
 from qsft_bench.model.decoder import Outputs
 from qsft_bench.model.network import Head, frozen_copy, polyak
-from qsft_bench.token_agent import Config, Decoding, TokenAgent
+from qsft_bench.token_agent import Config, Decoding, TokenAgent, Variant
 from qsft_bench.tokens import DUMMY, TokenBatch
 from qsft_bench.train import Run
 
@@ -53,7 +54,7 @@ class QSFTConfig(Config):
     tau: Polyak rate of the target network.
     soft: b of the `soft`, `policy` and `lambda` backups.
     trace: lambda of the `lambda` backup.
-    support: an action is in the data's support where pi exceeds this.
+    support: an action is in the data's support where pi exceeds this; 0 for every action.
     """
 
     leftover: Leftover = "shadow"
@@ -64,11 +65,6 @@ class QSFTConfig(Config):
     soft: float = 8.0
     trace: float = 0.9
     support: float = 2.5e-4
-
-    @classmethod
-    def paper(cls) -> QSFTConfig:
-        """Eq. 3 and Algorithm 1 to the letter (beta = 1 and `extraction="prob"` belong to the decoding)."""
-        return cls(leftover="uniform", backup="max", warm_start="none")
 
 
 @dataclass(frozen=True)
@@ -92,12 +88,22 @@ class QSFT(TokenAgent):
     config_type: ClassVar[type[Config]] = QSFTConfig
     decoding_type: ClassVar[type[Decoding]] = QSFTDecoding
     grid: ClassVar[Sequence[Decoding]] = tuple(
-        QSFTDecoding(beta=beta, greedy=greedy) for beta in (8.0, 16.0, 32.0, 64.0) for greedy in (False, True)
+        QSFTDecoding(beta=beta, greedy=greedy)
+        for greedy, betas in ((False, (32.0, 64.0, 128.0)), (True, (8.0, 16.0, 32.0, 64.0, 128.0)))
+        for beta in betas
     )
+    variants: ClassVar[Mapping[str, Variant]] = {
+        "paper": Variant(
+            {"leftover": "uniform", "backup": "max", "warm_start": "none"},
+            (QSFTDecoding(beta=1.0, extraction="prob", acting="online"),),
+        ),
+    }
+    _warm = False
 
     def build(self, data: TokenDataset, run: Run) -> None:
         if self.config.leftover == "shadow":
-            value = self.start_from(run, "sft", "policy", {"shadow": Head(data.codec.outputs)})
+            head = Head(data.codec.outputs)
+            value = self.start_from(run, "sft", "policy", {"policy": head, "shadow": head})
             value.heads["shadow"].load_state_dict(value.heads["policy"].state_dict())
         else:
             self.borrow("behaviour", run, "sft", "policy")
@@ -134,7 +140,7 @@ class QSFT(TokenAgent):
         if self._warm or self.config.backup == "mc":
             return batch.return_to_go.clamp(0, 1), {}
         log_pi, q = self.values(batch, "value_target")
-        inside = log_pi > np.log(self.config.support)
+        inside = self.support(log_pi)
         value = backup_value(log_pi, q, inside, self.config.backup, self.config.soft)
         if self.config.backup == "lambda":
             target = lambda_return(batch, q.gather(-1, batch.action[:, None]).squeeze(-1), value, self.config.trace)
@@ -149,6 +155,14 @@ class QSFT(TokenAgent):
             outputs["behaviour"] = self.networks["behaviour"](batch.ids, batch.position)
         log_pi, _, q = self._read(outputs, network)
         return log_pi, q
+
+    def support(self, log_pi: torch.Tensor) -> torch.Tensor:
+        """Where an action is in the data's support and can be played, (..., V).
+
+        The dummy is neither: pi hardly knows it, so that its p / pi is the largest of all.
+        """
+        threshold = math.log(self.config.support) if self.config.support > 0 else -math.inf
+        return (log_pi > threshold) & torch.as_tensor(self.codec.playable, device=log_pi.device)
 
     def _read(self, outputs: Outputs, network: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """log pi, log p and Q, each (..., V)."""
@@ -165,21 +179,22 @@ class QSFT(TokenAgent):
     def policy_logits(self, outputs: Outputs) -> torch.Tensor:
         log_pi, log_p, q = self._read(outputs, self.played()[0])
         preference = q if self.decoding.extraction == "ratio" else log_p.exp()
-        inside = log_pi > np.log(self.config.support)
-        return log_pi + self.decoding.beta * torch.where(inside, preference, torch.zeros_like(preference))
+        return log_pi + self.decoding.beta * torch.where(self.support(log_pi), preference, torch.zeros_like(preference))
+
+    def action_values(self, outputs: Outputs) -> torch.Tensor:
+        return self._read(outputs, self.played()[0])[2]
 
     @torch.no_grad()
     def diagnose(self, data: TokenDataset) -> dict[str, float]:
         """Values at the start and along held-out episodes against what was returned there (normalised)."""
-        batch = data.validation.batch(np.arange(min(512, len(data.validation.windows))))
+        batch = data.validation.batch(np.arange(min(512, len(data.validation.windows)))).to(self.networks["value"].device)
         log_pi, q = self.values(batch, "value_target")
         mean = (log_pi.exp() * q).sum(-1)
         taken = q.gather(-1, batch.action[:, None]).squeeze(-1)
-        first = batch.turn == 0
-        inside = log_pi > np.log(self.config.support)
+        inside = self.support(log_pi)
         return {
-            "start_value": float(mean[first].mean()),
-            "start_return": float(batch.return_to_go[first].mean()),
+            "start_value": float(mean[batch.first].mean()),
+            "start_return": float(batch.return_to_go[batch.first].mean()),
             "value_error": float((mean - batch.return_to_go).mean()),
             "brier": float((taken - batch.return_to_go).square().mean()),
             "brier_constant": float(batch.return_to_go.var()),
@@ -217,7 +232,7 @@ def weighted_cross_entropy(
 
 def backup_value(log_pi: torch.Tensor, q: torch.Tensor, inside: torch.Tensor, backup: Backup, soft: float) -> torch.Tensor:
     """V (K,) from log pi, Q and the support, each (K, V); a state without support has the value of its likeliest action."""
-    inside = inside | (log_pi >= log_pi.amax(-1, keepdim=True))
+    inside = inside | (~inside.any(-1, keepdim=True) & (log_pi >= log_pi.amax(-1, keepdim=True)))
     if backup == "max":
         return torch.where(inside, q, torch.full_like(q, -torch.inf)).amax(-1)
     log_pi = F.log_softmax(torch.where(inside, log_pi, torch.full_like(log_pi, -torch.inf)), -1)
@@ -231,6 +246,8 @@ def backup_value(log_pi: torch.Tensor, q: torch.Tensor, inside: torch.Tensor, ba
 def lambda_return(batch: TokenBatch, taken: torch.Tensor, value: torch.Tensor, trace: float) -> torch.Tensor:
     """G = r + gamma ((1 - c) V(s') + c G'), c = trace where the next token's Q is at least V(s'), else 0 (Watkins' cut).
 
+    Where a window ends before its episode, what follows the last token is unknown: its G is the V of its own state.
+
     Args:
         taken: (K,) Q of the tokens taken; value: (K,) V of their states.
     """
@@ -239,8 +256,11 @@ def lambda_return(batch: TokenBatch, taken: torch.Tensor, value: torch.Tensor, t
     values, carries, successors = value.tolist(), carry.tolist(), batch.successor.tolist()
     result = [0.0] * len(rewards)
     for k in range(len(rewards) - 1, -1, -1):
-        result[k] = rewards[k]
         nxt = successors[k]
-        if not done[k] and nxt >= 0:
-            result[k] += discounts[k] * ((1 - carries[nxt]) * values[nxt] + carries[nxt] * result[nxt])
+        if done[k]:
+            result[k] = rewards[k]
+        elif nxt < 0:
+            result[k] = values[k]
+        else:
+            result[k] = rewards[k] + discounts[k] * ((1 - carries[nxt]) * values[nxt] + carries[nxt] * result[nxt])
     return torch.tensor(result, dtype=value.dtype, device=value.device)

@@ -1,7 +1,7 @@
 """Return-conditioned supervised learning (Brandfonbrener et al. 2022; Decision Transformer, Chen et al. 2021).
 
 Every row opens with a token that tells in which of 20 bins the episode's normalised return lies; in play it tells the
-mean return of the best tenth of the data.
+median return of the best tenth of the data. (Their mean may lie in a bin where no return does, whose token is untrained.)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from qsft_bench.train import Run
 @dataclass(frozen=True)
 class ReturnConditionedConfig(Config):
     """Attributes:
-    target: share of the best episodes whose mean return is asked for in play.
+    target: share of the best episodes whose median return is asked for in play.
     """
 
     target: float = 0.1
@@ -40,7 +40,7 @@ class ReturnConditioned(SFT):
     def build(self, data: TokenDataset, run: Run) -> None:
         super().build(data, run)
         best = np.sort(data.returns)[-max(1, round(self.config.target * len(data.returns))) :]
-        self.meta["target_return"] = float(best.mean())
+        self.meta["target_return"] = float(best[len(best) // 2])
 
     def log_probability(self, batch: TokenBatch) -> torch.Tensor:
         low, high = self.meta["return_bounds"]

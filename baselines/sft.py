@@ -33,4 +33,5 @@ class SFT(TokenAgent):
         return outputs["policy"]["policy"]
 
     def diagnose(self, data: TokenDataset) -> dict[str, float]:
-        return imitation_gap(self.log_probability, data)
+        device = self.networks["policy"].device
+        return imitation_gap(lambda batch: self.log_probability(batch.to(device)).cpu(), data)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, make_dataclass
@@ -94,7 +98,7 @@ class DataGenerate:
     """Sizes."""
     episodes: int | None = None
     """Episodes, if not the preset's."""
-    where: Where = Where()
+    where: OmitArgPrefixes[Where] = Where()
 
     def run(self) -> None:
         from dataclasses import replace
@@ -117,7 +121,7 @@ class DataGenerate:
 class DataList:
     """List the datasets below data/."""
 
-    where: Where = Where()
+    where: OmitArgPrefixes[Where] = Where()
 
     def run(self) -> None:
         from rich.table import Table
@@ -155,6 +159,8 @@ class DataShow:
 
         dataset = EpisodeDataset(self.path)
         manifest = dataset.manifest
+        if not 0 <= self.episode < manifest.episodes:
+            raise BenchError(f"there is no episode {self.episode}: the dataset has 0 to {manifest.episodes - 1}")
         low, high = manifest.return_bounds
         print(f"{manifest.recipe}\n{manifest.episodes:,} episodes, mean return {manifest.mean_return:.3f}", end=" ")
         print(f"(sd {manifest.return_sd:.3f}, {low:g} to {high:g}), success {manifest.success_rate:.1%}")
@@ -220,11 +226,9 @@ def evaluate(options: Any) -> None:
 
 
 @dataclass(frozen=True)
-class TableVerb:
-    """Make one of the paper's tables: train and evaluate what is missing, then print it and write it to results/."""
+class Results:
+    """How results are made."""
 
-    number: Positional[Literal[1, 2, 3]]
-    """Which table."""
     preset: str = "small"
     """Sizes."""
     source: Annotated[Literal["published", "scratch"], arg(name="from")] = "published"
@@ -233,15 +237,63 @@ class TableVerb:
     """Only these agents; all that the environments name if empty. Agents with records are always shown."""
     seeds: int | None = None
     """Training seeds a cell, if not the preset's."""
-    where: Where = Where()
+    publish: bool = False
+    """Copy this run's checkpoints to results/<preset>/checkpoints."""
+    where: OmitArgPrefixes[Where] = Where()
+
+    def make(self, make: Callable[[Pipeline], Any]) -> None:
+        """Run `make` with a pipeline and print the table that it returns."""
+        from qsft_bench.tables import render
+
+        with _progress(_pipeline(self.where, source=self.source, publishes=self.publish)) as running:
+            table = make(running)
+        _print(render(table))
+
+
+@dataclass(frozen=True)
+class TableVerb:
+    """Make one of the paper's tables: train and evaluate what is missing, then print it and write it to results/."""
+
+    number: Positional[Literal[1, 2, 3]]
+    """Which table."""
+    results: OmitArgPrefixes[Results] = Results()
 
     def run(self) -> None:
         from qsft_bench.reproduce import make_table
-        from qsft_bench.tables import render
 
-        with _progress(_pipeline(self.where, source=self.source)) as running:
-            table = make_table(running, self.number, self.preset, self.agents, self.seeds)
-        _print(render(table))
+        chosen = self.results
+        chosen.make(lambda pipeline: make_table(pipeline, self.number, chosen.preset, chosen.agents, chosen.seeds))
+
+
+@dataclass(frozen=True)
+class Separation:
+    """Make the table of the columns on which imitation stays low: habit tiers, and stitching."""
+
+    results: OmitArgPrefixes[Results] = Results()
+
+    def run(self) -> None:
+        from qsft_bench.reproduce import make_separation
+
+        chosen = self.results
+        chosen.make(lambda pipeline: make_separation(pipeline, chosen.preset, chosen.agents, chosen.seeds))
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Make the table of one agent and all its variants on one task."""
+
+    agent: str = "qsft"
+    """Agent."""
+    env: str = "wordle"
+    """Environment."""
+    tier: str = "habit"
+    """Data recipe."""
+    results: OmitArgPrefixes[Results] = Results()
+
+    def run(self) -> None:
+        from qsft_bench.reproduce import make_ablation
+
+        self.results.make(lambda pipeline: make_ablation(pipeline, self.agent, self.env, self.tier, self.results.preset))
 
 
 @dataclass(frozen=True)
@@ -279,34 +331,60 @@ def _agent_options(verb: str, prog: str, summary: str, arguments: Sequence[str])
     from qsft_bench.preset import scale
     from qsft_bench.registry import agent_class, env_spec
 
+    asks_help = "-h" in arguments or "--help" in arguments
     first, _ = tyro.cli(_Choice, args=[word for word in arguments if word not in ("-h", "--help")], return_unknown_args=True)
+    if not (first.agent and first.env):
+        if asks_help:
+            tyro.cli(_Choice, args=["--help"], prog=prog, description=f"{summary} Name both to see all that can be set.")
+        raise BenchError(f"say who plays what: `{prog} --agent AGENT --env ENV`; see `qsft-bench agents` and `qsft-bench envs`")
     cls: Any = agent_class(first.agent)
     sizes = scale(first.preset, env_spec(first.env))
     fields: list[Any] = [
         ("agent", str),
         ("task", OmitArgPrefixes[Task]),
         ("training_seed", int, 0),
-        ("where", Where, Where()),
+        ("where", OmitArgPrefixes[Where], Where()),
         ("scale", type(sizes), sizes),
     ]
     if hasattr(cls, "config_for"):
-        config = cls.config_for(first.env)
+        config = cls.config_for(first.env, first.agent.partition("@")[2])
         fields.append(("config", type(config), config))
     if verb == "train":
-        fields += [("trackers", tuple[str, ...], ()), ("publish", bool, False), ("train", bool, True)]
+        fields += [("trackers", tuple[str, ...], ()), ("publish", bool, False)]
     else:
         fields += [("episodes", int | None, None), ("train", bool, True)]
         if any(word.startswith("--decoding.") for word in arguments):
             fields.append(("decoding", cls.decoding_type, cls.default_decoding or cls.decoding_type()))
-    options = make_dataclass(verb, fields, frozen=True)
-    return tyro.cli(options, args=list(arguments), prog=prog, description=summary)
+    return _parse(make_dataclass(verb, fields, frozen=True), prog, arguments, summary)
 
 
 @dataclass(frozen=True)
 class _Choice:
-    agent: str
-    env: str
+    """What decides which further options there are."""
+
+    agent: str = ""
+    """Agent, see `qsft-bench agents`."""
+    env: str = ""
+    """Environment, see `qsft-bench envs`."""
     preset: str = "small"
+    """Sizes: smoke, small, standard or paper."""
+
+
+def _parse(options: Any, prog: str, arguments: Sequence[str], description: str | None = None) -> Any:
+    """An instance of the dataclass `options` (or the result of the function) from the command line.
+
+    Raises:
+        BenchError: an option that it does not have; the nearest are named.
+    """
+    parsed, unknown = tyro.cli(options, args=list(arguments), prog=prog, description=description, return_unknown_args=True)
+    if unknown:
+        shown = io.StringIO()
+        with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
+            tyro.cli(options, args=["--help"], prog=prog)
+        word = unknown[0].partition("=")[0]
+        known = dict.fromkeys(re.findall(r"--[a-z][\w.-]*", shown.getvalue()))
+        raise BenchError(f"unknown option {word!r}{did_you_mean(word, known)}")
+    return parsed
 
 
 def _cell(options: Any) -> tuple[Pipeline, Cell]:
@@ -315,7 +393,7 @@ def _cell(options: Any) -> tuple[Pipeline, Cell]:
     task = options.task
     pipeline = _pipeline(
         options.where,
-        train=options.train,
+        train=getattr(options, "train", True),
         scales={task.env: options.scale},
         configs={options.agent: options.config} if hasattr(options, "config") else {},
         decodings={options.agent: options.decoding} if hasattr(options, "decoding") else {},
@@ -364,14 +442,20 @@ class Verb:
 
 def _plain(function: Callable[[], None]) -> Verb:
     def run(prog: str, arguments: Sequence[str]) -> None:
-        tyro.cli(function, args=list(arguments), prog=prog)
+        _parse(_Nothing, prog, arguments, function.__doc__)
+        function()
 
     return Verb(_first_line(function), run)
 
 
+@dataclass(frozen=True)
+class _Nothing:
+    """The options of a verb that has none."""
+
+
 def _options_class(cls: Any) -> Verb:
     def run(prog: str, arguments: Sequence[str]) -> None:
-        tyro.cli(cls, args=list(arguments), prog=prog).run()
+        _parse(cls, prog, arguments).run()
 
     return Verb(_first_line(cls), run)
 
@@ -422,6 +506,8 @@ VERBS = {
     "train": _agent_verb("train", train),
     "eval": _agent_verb("eval", evaluate),
     "table": _options_class(TableVerb),
+    "separation": _options_class(Separation),
+    "ablation": _options_class(Ablation),
     "play": _options_class(Play),
     "doctor": _plain(doctor),
 }
@@ -429,8 +515,14 @@ VERBS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `qsft-bench`."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread a process: independent work runs side by side instead
     try:
-        _dispatch("qsft-bench", "An offline-RL benchmark suite built around Q-SFT.", VERBS, arguments or sys.argv[1:])
+        _dispatch(
+            "qsft-bench",
+            "An offline-RL benchmark suite built around Q-SFT.",
+            VERBS,
+            sys.argv[1:] if arguments is None else arguments,
+        )
     except BenchError as error:
         print(f"qsft-bench: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -10,10 +10,11 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qsft_bench.agent import Agent
-from qsft_bench.dataset.store import table_from_episodes
+from qsft_bench.dataset.store import read_table, table_from_episodes
 from qsft_bench.episode import Episode
 from qsft_bench.errors import BenchError
 from qsft_bench.files import atomic_path, json_sha256
@@ -26,13 +27,18 @@ CHUNK = 250  # episodes between two writes of the records
 
 @dataclass(frozen=True)
 class Cell:
-    """One entry of a table before it is averaged: who plays what, trained from which seed."""
+    """One entry of a table before it is averaged: who (`agent` or `agent@variant`) plays what, trained from which seed."""
 
     agent: str
     env: str
     tier: str = "base"
     preset: str = "small"
     training_seed: int = 0
+
+    @property
+    def variant(self) -> str:
+        """`paper` for the agent `qsft@paper`, empty for `qsft`."""
+        return self.agent.partition("@")[2]
 
     @property
     def task(self) -> str:
@@ -123,10 +129,10 @@ def evaluate(
     every `CHUNK` episodes, so an interruption costs at most one chunk.
 
     Raises:
-        BenchError: `path` holds records of another configuration or checkpoint, or the environment has too few seeds.
+        BenchError: `path` holds records of another configuration or checkpoint, or `episodes` is not 1 to the seeds there are.
     """
-    if episodes > len(spec.test_seeds):
-        raise BenchError(f"{spec.name} has {len(spec.test_seeds)} test seeds; ask for at most that many episodes")
+    if not 1 <= episodes <= len(spec.test_seeds):
+        raise BenchError(f"{spec.name} has {len(spec.test_seeds)} test seeds: ask for 1 to that many episodes, not {episodes}")
     wanted = spec.test_seeds[:episodes]
     transcripts = path.with_suffix(".transcripts.parquet")
     records = read_records(path) if path.exists() else pd.DataFrame()
@@ -134,11 +140,14 @@ def evaluate(
         found = set(records["config_hash"])
         if found != {origin.config_hash(cell)}:
             raise BenchError(f"{path} holds records of another configuration of {cell}; remove it, or write elsewhere")
-        records = records[records["episode_seed"].isin(wanted)]
-    done = set(records["episode_seed"]) if len(records) and transcripts.exists() else set()
+    kept = read_table(transcripts) if len(records) and transcripts.exists() else None
+    done: set[int] = set()
+    if kept is not None:  # an interruption between the two files leaves transcripts without records: those are dropped
+        done = set(records["episode_seed"]) & set(kept["seed"].to_pylist()) & set(wanted)
+        kept = kept.filter(pc.is_in(kept["seed"], pa.array(sorted(done), pa.int64())))
+    records = records[records["episode_seed"].isin(done)] if done else pd.DataFrame()
     missing = [seed for seed in wanted if seed not in done]
     progress(len(done), episodes)
-    kept = pq.read_table(transcripts) if done else None
     for start in range(0, len(missing), CHUNK):
         began = time.monotonic()
         played = play_episodes(agent, spec, origin.options, missing[start : start + CHUNK])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -27,7 +28,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     except OSError as error:
-        raise BenchError(f"cannot write {path}: {error.strerror}; choose a folder you may write to") from error
+        raise BenchError(f"cannot write {path}: {_reason(error)}; choose a folder you may write to") from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -36,7 +37,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.chmod(0o644)
         os.replace(temporary, path)
     except OSError as error:
-        raise BenchError(f"cannot write {path}: {error.strerror}; free some space or choose another folder") from error
+        raise BenchError(f"cannot write {path}: {_reason(error)}; free some space or choose another folder") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -53,24 +54,56 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
     except OSError as error:
-        raise BenchError(f"cannot write {path}: {error.strerror}; choose a folder you may write to") from error
+        raise BenchError(f"cannot write {path}: {_reason(error)}; choose a folder you may write to") from error
     try:
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
                 _sync(file)
         temporary.chmod(0o755)
-        if path.exists():
-            old = temporary.with_suffix(".old")
-            os.replace(path, old)
+        try:
             os.replace(temporary, path)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.replace(temporary, path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            _exchange(temporary, path)
     except OSError as error:
-        raise BenchError(f"cannot write {path}: {error.strerror}; free some space or choose another folder") from error
+        raise BenchError(f"cannot write {path}: {_reason(error)}; free some space or choose another folder") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(new: Path, path: Path) -> None:
+    """Put the folder `new` where the folder `path` stands, which is put back if that fails."""
+    old = new.with_suffix(".old")
+    os.replace(path, old)
+    try:
+        os.replace(new, path)
+    except OSError:
+        os.replace(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _reason(error: OSError) -> str:
+    """What went wrong, in words; libraries raise OSErrors without an errno."""
+    return error.strerror or str(error)
+
+
+def write_tensors(path: Path, tensors: dict[str, Any], metadata: dict[str, str] | None = None) -> None:
+    """Write tensors as safetensors, atomically.
+
+    Raises:
+        BenchError: as `atomic_path`.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with atomic_path(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
 
 
 def _sync(path: Path) -> None:

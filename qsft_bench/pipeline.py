@@ -20,7 +20,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,10 +32,11 @@ from qsft_bench.dataset.generate import generate, recipe
 from qsft_bench.dataset.store import EpisodeDataset
 from qsft_bench.dataset.tokens import TokenDataset, tokenise
 from qsft_bench.errors import BenchError
-from qsft_bench.evaluate import Cell, Origin, evaluate, mean_score, play_episodes, read_records
-from qsft_bench.files import json_sha256, read_json, write_json
+from qsft_bench.evaluate import Cell, Origin, evaluate, mean_score, play_episodes, read_records, task_name
+from qsft_bench.files import atomic_directory, json_sha256, read_json
 from qsft_bench.preset import Scale, scale
 from qsft_bench.registry import agent_class, env_spec
+from qsft_bench.workers import worker_pool
 
 Progress = Callable[[str, int, int, str], None]  # stage, done, total, note
 Source = Literal["published", "scratch"]
@@ -60,6 +61,7 @@ class Pipeline:
         configs: agent name -> training configuration that stands in for its default.
         decodings: agent name -> decoding that stands in for the tuned one.
         trackers: accelerate's trackers for training.
+        publishes: whether the checkpoints behind a table are copied to `results`.
     """
 
     root: Path = Path()
@@ -72,6 +74,7 @@ class Pipeline:
     configs: Mapping[str, Any] = field(default_factory=dict)
     decodings: Mapping[str, Any] = field(default_factory=dict)
     trackers: tuple[str, ...] = ()
+    publishes: bool = False
 
     def scale(self, cell: Cell) -> Scale:
         return self.scales.get(cell.env) or scale(cell.preset, env_spec(cell.env))
@@ -114,6 +117,21 @@ class Pipeline:
         Raises:
             BenchError: it is missing and training is off, or what is there belongs to another configuration.
         """
+        found = self.finished(cell)
+        if found is not None:
+            return found
+        own, published = self.run_checkpoint(cell), self.published_checkpoint(cell)
+        if not self.train:
+            raise BenchError(f"there is no checkpoint of {cell} in {own} or {published}; leave out --no-train to make one")
+        self.fit(cell)
+        return own
+
+    def finished(self, cell: Cell) -> Path | None:
+        """Folder of a checkpoint that is there and fits: the run's own, else the published one.
+
+        Raises:
+            BenchError: the run's own belongs to another task or configuration.
+        """
         from qsft_bench.token_agent import identity
 
         cls = agent_class(cell.agent)
@@ -126,7 +144,11 @@ class Pipeline:
         )
         own = self.run_checkpoint(cell)
         if (own / "config.json").exists():
-            found = read_json(own / "config.json")["meta"]["identity"]
+            meta = read_json(own / "config.json")["meta"]
+            if (meta["env"], meta["tier"]) != (cell.env, cell.tier):
+                there = task_name(meta["env"], meta["tier"])
+                raise BenchError(f"{own} holds a checkpoint trained on {there}, not on {cell.task}; remove it")
+            found = meta["identity"]
             if found != wanted:
                 raise BenchError(f"{own} holds a checkpoint of another configuration ({_difference(found, wanted)}); remove it")
             if self._tuned(own, cell):
@@ -139,15 +161,12 @@ class Pipeline:
             self.progress(
                 f"train {cell}", 0, 1, f"the published checkpoint is of another configuration ({_difference(found, wanted)})"
             )
-        if not self.train:
-            raise BenchError(f"there is no checkpoint of {cell} in {own} or {published}; leave out --no-train to make one")
-        self.fit(cell)
-        return own
+        return None
 
     def config(self, cell: Cell) -> Any:
         """The training configuration of the cell's agent."""
         cls: Any = agent_class(cell.agent)
-        return self.configs.get(cell.agent) or cls.config_for(cell.env)
+        return self.configs.get(cell.agent) or cls.config_for(cell.env, cell.variant)
 
     def run_checkpoint(self, cell: Cell) -> Path:
         return self.runs(cell) / f"seed{cell.training_seed}" / cell.agent
@@ -157,7 +176,7 @@ class Pipeline:
 
     def _tuned(self, directory: Path, cell: Cell) -> bool:
         cls: Any = agent_class(cell.agent)
-        return not cls.grid or "tuning" in read_json(directory / "config.json")["meta"]
+        return not cls.grid_for(cell.variant) or "tuning" in read_json(directory / "config.json")["meta"]
 
     def fit(self, cell: Cell) -> None:
         """Train the cell's agent (and first its prerequisites), choose its decoding on validation seeds, save it."""
@@ -173,7 +192,8 @@ class Pipeline:
                 prerequisite = replace(cell, agent=name)
                 path = self.checkpoint(prerequisite)
                 if path != self.run_checkpoint(prerequisite):  # a published prerequisite: siblings stand side by side
-                    shutil.copytree(path, self.run_checkpoint(prerequisite), dirs_exist_ok=True)
+                    with atomic_directory(self.run_checkpoint(prerequisite)) as temporary:
+                        shutil.copytree(path, temporary, dirs_exist_ok=True)
             run = Run(
                 directory=own,
                 scale=sizes,
@@ -187,7 +207,7 @@ class Pipeline:
             agent.fit(self.tokens(cell), run)
             agent.save(own, dtype)
             shutil.rmtree(own / "state", ignore_errors=True)
-        if cls.grid:
+        if cls.grid_for(cell.variant):
             agent = cls.load(own, self.device)
             self.tune(agent, cell).save(own, dtype)
 
@@ -195,15 +215,24 @@ class Pipeline:
         """The agent under the decoding of its grid with the best mean on validation seeds."""
         spec, sizes = env_spec(cell.env), self.scale(cell)
         seeds = spec.validation_seeds[: sizes.validation_episodes]
+        grid = agent.grid_for(cell.variant)
         tried: list[dict[str, Any]] = []
-        for index, decoding in enumerate(agent.grid):
-            self.progress(f"tune {cell}", index, len(agent.grid), decoding.describe())
-            score = mean_score(play_episodes(agent.with_decoding(decoding), spec, sizes.options, seeds), spec)
-            tried.append({"decoding": asdict(decoding), "score": score})
+        plays = []
+        for index, decoding in enumerate(grid):
+            self.progress(f"tune {cell}", index, len(grid), decoding.describe())
+            plays.append(play_episodes(agent.with_decoding(decoding), spec, sizes.options, seeds))
+            tried.append({"decoding": asdict(decoding), "score": mean_score(plays[-1], spec)})
         best = max(range(len(tried)), key=lambda index: tried[index]["score"])
-        self.progress(f"tune {cell}", len(agent.grid), len(agent.grid), agent.grid[best].describe())
-        tuned = agent.with_decoding(agent.grid[best])
+        tuned = agent.with_decoding(grid[best])
         tuned.meta = {**agent.meta, "tuning": {"episodes": len(seeds), "tried": tried}}
+        note = grid[best].describe()
+        value = tuned.start_value(plays[best])
+        if value is not None:  # does the agent know how well it plays?
+            low, high = tuned.meta["return_bounds"]
+            played = (sum(episode.total_return for episode in plays[best]) / len(seeds) - low) / (high - low)
+            tuned.meta["start_value"] = {"estimated": value, "played": played}
+            note += f"; value at the start {value:.3f}, played {played:.3f}"
+        self.progress(f"tune {cell}", len(grid), len(grid), note)
         return tuned
 
     # Records ----------------------------------------------------------------------------------------------------------
@@ -236,7 +265,7 @@ class Pipeline:
         path = self.runs(cell) / "records" / f"{cell.agent}-seed{cell.training_seed}.parquet"
         if path.exists() and set(read_records(path)["config_hash"]) != {origin.config_hash(cell)}:
             path.unlink()  # of an older checkpoint or decoding: stale, never mixed
-        count = episodes or self.scale(cell).evaluation_episodes
+        count = self.scale(cell).evaluation_episodes if episodes is None else episodes
         return evaluate(
             agent, cell, spec, origin, count, path, lambda done, total: self.progress(f"eval {cell}", done, total, "episodes")
         )
@@ -244,48 +273,78 @@ class Pipeline:
     def all_records(self, cells: Sequence[Cell]) -> pd.DataFrame:
         """The records of many cells, `jobs` of them side by side, prerequisites first."""
         began = time.monotonic()
-        for cell in {cell.task: cell for cell in cells if _learns(cell) and self._needs_data(cell)}.values():
-            self.tokens(cell)
-        ordered = _in_order(cells)
-        done = [self.records(cell) for cell in ordered] if self.jobs == 1 else self._side_by_side(ordered)
-        self.progress("records", len(cells), len(cells), f"{time.monotonic() - began:.0f} s")
-        return pd.concat(done, ignore_index=True) if done else pd.DataFrame()
-
-    def _needs_data(self, cell: Cell) -> bool:
-        if (self.run_checkpoint(cell) / "config.json").exists():
-            return False
-        return (
-            self.source == "scratch" or cell.training_seed > 0 or not (self.published_checkpoint(cell) / "config.json").exists()
+        ordered = self._in_order(cells)
+        if self.train:
+            for cell in {cell.task: cell for cell in ordered if self._to_train(cell)}.values():
+                self.tokens(cell)  # once, before workers ask for it
+        found = (
+            {cell: self._work(cell, cell in cells) for cell in ordered}
+            if self.jobs == 1
+            else self._side_by_side(ordered, cells)
         )
+        self.progress("records", len(cells), len(cells), f"{time.monotonic() - began:.0f} s")
+        return pd.concat([found[cell] for cell in cells], ignore_index=True) if cells else pd.DataFrame()
 
-    def _side_by_side(self, cells: list[Cell]) -> list[pd.DataFrame]:
+    def _to_train(self, cell: Cell) -> bool:
+        return _learns(cell) and self.finished(cell) is None
+
+    def _in_order(self, cells: Sequence[Cell]) -> list[Cell]:
+        """The cells and whatever must be trained for them, each after its prerequisites."""
+        ordered: list[Cell] = []
+
+        def add(cell: Cell) -> None:
+            to_train = self._to_train(cell)
+            for needed in prerequisites(cell):
+                if to_train or needed in cells:
+                    add(needed)
+            if cell not in ordered:
+                ordered.append(cell)
+
+        for cell in cells:
+            add(cell)
+        return ordered
+
+    def _work(self, cell: Cell, play: bool) -> pd.DataFrame:
+        """The records of a cell, or only its checkpoint where nobody asked for records."""
+        if play:
+            return self.records(cell)
+        self.checkpoint(cell)
+        return pd.DataFrame()
+
+    def _side_by_side(self, cells: Sequence[Cell], played: Sequence[Cell]) -> dict[Cell, pd.DataFrame]:
         import multiprocessing
 
-        context = multiprocessing.get_context("forkserver")
-        with multiprocessing.Manager() as manager, ProcessPoolExecutor(self.jobs, mp_context=context) as pool:
+        with multiprocessing.Manager() as manager, worker_pool(self.jobs) as pool:
             queue = manager.Queue()
             worker = replace(self, jobs=1, progress=_QueueProgress(queue))
-            waiting, running, finished = list(cells), dict[Future[pd.DataFrame], Cell](), list[pd.DataFrame]()
+            waiting, running, finished = list(cells), dict[Future[pd.DataFrame], Cell](), dict[Cell, pd.DataFrame]()
             while waiting or running:
                 busy = set(running.values())
                 for cell in [cell for cell in waiting if not _blocked(cell, waiting, busy)]:
                     waiting.remove(cell)
-                    running[pool.submit(_records, worker, cell)] = cell
+                    running[pool.submit(worker._work, cell, cell in played)] = cell
                 ready, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
                 while not queue.empty():
                     self.progress(*queue.get())
                 for future in ready:
-                    del running[future]
-                    finished.append(future.result())
+                    finished[running.pop(future)] = future.result()
             return finished
 
     # Publishing -------------------------------------------------------------------------------------------------------
 
     def publish(self, cell: Cell) -> Path:
-        """Copy the run's checkpoint of a cell to the results folder, without what only training needs."""
+        """Copy what play needs of a cell's checkpoint, and of those it borrows from, to the results folder.
+
+        Raises:
+            BenchError: the preset does not publish: its checkpoints are not in half precision, and would play otherwise.
+        """
+        if not self.scale(cell).publishes:
+            raise BenchError(f"preset {cell.preset} does not publish checkpoints; set `publishes` in its scale before training")
         own, target = self.run_checkpoint(cell), self.published_checkpoint(cell)
         cls: Any = agent_class(cell.agent)
         agent = cls.load(own)
+        for name in sorted({agent.borrowed[network]["agent"] for network in agent.played() if network in agent.borrowed}):
+            self.publish(replace(cell, agent=name))
         agent.publish(target)
         return target
 
@@ -308,10 +367,6 @@ class _QueueProgress:
         self.queue.put((stage, done, total, note))
 
 
-def _records(pipeline: Pipeline, cell: Cell) -> pd.DataFrame:
-    return pipeline.records(cell)
-
-
 def prerequisites(cell: Cell) -> list[Cell]:
     """The cells that must be trained before this one."""
     return [replace(cell, agent=name) for name in agent_class(cell.agent).prerequisites]
@@ -319,16 +374,6 @@ def prerequisites(cell: Cell) -> list[Cell]:
 
 def _blocked(cell: Cell, waiting: Sequence[Cell], busy: set[Cell]) -> bool:
     return any(needed in busy or needed in waiting for needed in prerequisites(cell))
-
-
-def _in_order(cells: Sequence[Cell]) -> list[Cell]:
-    """Prerequisites before what needs them, otherwise as given."""
-    ordered: list[Cell] = []
-    for cell in cells:
-        for needed in (*[c for c in prerequisites(cell) if c in cells], cell):
-            if needed not in ordered:
-                ordered.append(needed)
-    return ordered
 
 
 def _learns(cell: Cell) -> bool:
@@ -392,8 +437,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
-
-
-def write_provenance(path: Path, provenance: Mapping[str, Any]) -> None:
-    """Write `provenance.json`."""
-    write_json(path, dict(provenance))

@@ -33,11 +33,12 @@ def env_names() -> list[str]:
 
 
 def agent_class(name: str) -> type[Agent]:
-    """The class of the agent called `name`.
+    """The class of the agent called `name`, or of `agent` where the name is `agent@variant`.
 
     Raises:
         BenchError: unknown (the nearest names are given), not importable, or not an `Agent`.
     """
+    name = name.partition("@")[0]
     found = _load("agent", name, _targets("baselines", "qsft_bench.agents"))
     if inspect.ismodule(found):
         classes = [value for value in vars(found).values() if _is_own_agent(value, found.__name__)]
@@ -74,8 +75,7 @@ def make_env(spec: EnvSpec, **options: Any) -> gymnasium.Env:
     try:
         return gymnasium.make(spec.id, disable_env_checker=True, **options).unwrapped
     except ImportError as error:
-        mend = f"pip install 'qsft-bench[{spec.extra}]'" if spec.extra else "see `qsft-bench doctor`"
-        raise BenchError(f"{spec.name} cannot start: {error}; {mend}") from error
+        raise BenchError(f"{spec.name} cannot start: {error}; `qsft-bench doctor` says how to install it") from error
     except TypeError as error:
         raise BenchError(f"{spec.name} does not take these options: {error}") from error
 

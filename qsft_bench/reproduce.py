@@ -3,61 +3,112 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from qsft_bench.dataset.generate import recipe
-from qsft_bench.evaluate import Cell, task_name
-from qsft_bench.files import write_json
+from qsft_bench.evaluate import Cell, read_records, task_name
+from qsft_bench.files import read_json, write_json
 from qsft_bench.pipeline import Pipeline, commit, hardware, versions
 from qsft_bench.preset import scale
 from qsft_bench.registry import agent_class, env_names, env_spec
-from qsft_bench.tables import Table, build_table, write_paired, write_table
-
-
-def table_cells(
-    pipeline: Pipeline, number: int, preset: str, agents: Sequence[str] = (), seeds: int | None = None
-) -> list[Cell]:
-    """The cells of a table: every built environment's agents, and every other agent that has records there."""
-    cells = []
-    for name in env_names():
-        spec = env_spec(name)
-        if spec.table != number:
-            continue
-        records = pipeline.root / "runs" / preset / task_name(name, "base") / "records"
-        recorded = sorted({path.name.rpartition("-seed")[0] for path in records.glob("*-seed*.parquet")})
-        chosen = list(dict.fromkeys([*(agents or spec.agents), *recorded]))
-        for seed in range(seeds or scale(preset, spec).training_seeds):
-            cells += [
-                Cell(agent, name, "base", preset, seed) for agent in chosen if seed == 0 or agent not in ("random", "behaviour")
-            ]
-    return cells
+from qsft_bench.spec import EnvSpec
+from qsft_bench.tables import Table, build_columns, build_table, write_paired, write_table
 
 
 def make_table(pipeline: Pipeline, number: int, preset: str, agents: Sequence[str] = (), seeds: int | None = None) -> Table:
-    """Make table `number` and write it, its paired comparisons, its records and its provenance to results/<preset>/."""
-    cells = table_cells(pipeline, number, preset, agents, seeds)
+    """The paper's table `number`, into results/<preset>/table<number>.*"""
+    specs = [env_spec(name) for name in env_names()]
+    tasks = [(spec, "base") for spec in specs if spec.table == number]
+    cells = task_cells(pipeline, tasks, preset, agents, seeds)
+    return _make(
+        pipeline, f"table{number}", cells, preset, lambda records, sources: build_table(number, records, preset, sources)
+    )
+
+
+def make_separation(pipeline: Pipeline, preset: str, agents: Sequence[str] = (), seeds: int | None = None) -> Table:
+    """Every column made to tell values from imitation (other tiers, tasks outside the paper), into separation.*"""
+    specs = [env_spec(name) for name in env_names()]
+    tasks = [(spec, tier) for spec in specs for tier in spec.tiers if tier != "base" or not spec.table]
+    cells = task_cells(pipeline, tasks, preset, agents, seeds)
+    return _make_columns(pipeline, "separation", "Separation: data on which imitation stays low", tasks, cells, preset)
+
+
+def make_ablation(pipeline: Pipeline, agent: str, env: str, tier: str, preset: str) -> Table:
+    """An agent beside all its variants on one task, into <agent>_ablation.*"""
+    names = [agent, *(f"{agent}@{variant}" for variant in agent_class(agent).variants)]  # type: ignore[attr-defined]
+    cells = [Cell(name, env, tier, preset) for name in names]
+    title = f"{agent}, each choice changed by itself, on {task_name(env, tier)}"
+    return _make_columns(pipeline, f"{agent}_ablation", title, [(env_spec(env), tier)], cells, preset)
+
+
+def task_cells(
+    pipeline: Pipeline, tasks: Sequence[tuple[EnvSpec, str]], preset: str, agents: Sequence[str], seeds: int | None
+) -> list[Cell]:
+    """The cells of some tasks: the environment's own agents (or `agents`), and every other that has records there."""
+    cells = []
+    for spec, tier in tasks:
+        records = pipeline.runs(Cell("", spec.name, tier, preset)) / "records"
+        recorded = sorted({path.name.rpartition("-seed")[0] for path in records.glob("*-seed*.parquet")})
+        others = [name for name in recorded if "@" not in name]
+        chosen = list(dict.fromkeys([*(agents or spec.agents), *others]))
+        for seed in range(seeds or scale(preset, spec).training_seeds):
+            cells += [Cell(agent, spec.name, tier, preset, seed) for agent in chosen if seed == 0 or _learns(agent)]
+    return cells
+
+
+def _learns(agent: str) -> bool:
+    from qsft_bench.token_agent import TokenAgent
+
+    return issubclass(agent_class(agent), TokenAgent)
+
+
+def _make_columns(
+    pipeline: Pipeline, stem: str, title: str, tasks: Sequence[tuple[EnvSpec, str]], cells: Sequence[Cell], preset: str
+) -> Table:
+    columns = [spec.column(column, tier) for spec, tier in tasks for column in spec.columns]
+
+    def build(records: pd.DataFrame, sources: Mapping[str, Any]) -> Table:
+        return build_columns(records, columns, stem=stem, title=title, preset=preset, provenance=sources)
+
+    return _make(pipeline, stem, cells, preset, build)
+
+
+def _make(
+    pipeline: Pipeline,
+    stem: str,
+    cells: Sequence[Cell],
+    preset: str,
+    build: Callable[[pd.DataFrame, Mapping[str, Any]], Table],
+) -> Table:
+    """Play the cells, then write the table, its records, where it came from, and every paired comparison so far."""
     began = time.monotonic()
     records = pipeline.all_records(cells)
-    sources = provenance(pipeline, cells, {f"table {number}": time.monotonic() - began})
+    sources = provenance(pipeline, cells, {stem: time.monotonic() - began})
     directory = pipeline.results(preset)
-    table = build_table(number, records, preset, sources)
+    table = build(records, sources)
     write_table(table, directory)
-    write_paired(records, directory)
-    write_json(directory / "provenance.json", sources)
     pipeline.copy_records(cells)
+    if pipeline.publishes:
+        for cell in cells:
+            if not cell.training_seed and (pipeline.run_checkpoint(cell) / "config.json").exists():
+                pipeline.publish(cell)
+    paths = [path for path in sorted(directory.glob("records/*/*.parquet")) if not path.name.endswith(".transcripts.parquet")]
+    write_paired(pd.concat([read_records(path) for path in paths], ignore_index=True), directory)
+    path = directory / "provenance.json"
+    write_json(path, {**(read_json(path) if path.exists() else {}), stem: sources})
     return table
 
 
 def provenance(pipeline: Pipeline, cells: Sequence[Cell], stages: dict[str, float]) -> dict[str, Any]:
     """Where the numbers of these cells come from: code, machine, data, training time and the decoding chosen."""
-    from qsft_bench.token_agent import TokenAgent
-
     decoding: dict[str, dict[str, str]] = {}
     datasets: dict[str, str] = {}
     training: dict[str, Any] = {}
     for cell in cells:
-        if cell.training_seed or not issubclass(agent_class(cell.agent), TokenAgent):
+        if cell.training_seed or not _learns(cell.agent):
             continue
         spec, sizes = env_spec(cell.env), pipeline.scale(cell)
         agent: Any = agent_class(cell.agent).load(pipeline.checkpoint(cell))

@@ -36,7 +36,7 @@ class EnvSpec:
         name: short name on the command line, e.g. `wordle`.
         id: Gymnasium id, e.g. `qsft_bench/Wordle-v0`.
         summary: one line for people.
-        table: the paper's table its columns stand in (1, 2 or 3).
+        table: the paper's table its columns stand in (1, 2 or 3), or 0 for none of them.
         columns: columns it fills, verbatim as the paper prints them.
         horizon: the most actions in an episode.
         return_range: least and greatest return that the rules allow.

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from qsft_bench.agent import Agent
 from qsft_bench.dataset.tokens import TokenDataset
-from qsft_bench.episode import Action, Episode
-from qsft_bench.errors import BenchError
-from qsft_bench.files import atomic_directory, file_sha256, json_sha256, read_json, write_json
+from qsft_bench.episode import Action, Episode, Turn
+from qsft_bench.errors import BenchError, did_you_mean
+from qsft_bench.files import atomic_directory, file_sha256, json_sha256, read_json, write_json, write_tensors
 from qsft_bench.model.decoder import Decoder, Outputs
 from qsft_bench.model.network import Head, Network, NetworkConfig, Networks
 from qsft_bench.preset import Scale
@@ -53,9 +53,21 @@ class Decoding:
     temperature: float = 1.0
     greedy: bool = False
 
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise BenchError(f"a temperature of {self.temperature} is not above 0; for the most likely token set `greedy`")
+
     def describe(self) -> str:
         """One short line for tables."""
         return ", ".join(f"{key}={value}" for key, value in asdict(self).items())
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A named setting of an agent: fields of its `Config` that differ from the default, and its decodings if they do."""
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    grid: Sequence[Decoding] | None = None
 
 
 class TokenAgent(Agent):
@@ -63,7 +75,7 @@ class TokenAgent(Agent):
 
     ```python
     class Mine(TokenAgent):
-        def build(self, data, run):        self.networks["policy"] = self.network(data, run, {"policy": Head(data.codec.outputs)})
+        def build(self, data, run):        self.networks["policy"] = self.network(data, run, {"policy": Head(...)})
         def loss(self, batch):             return batch.mean(...), {"metric": ...}      # batch: TokenBatch
         def policy_logits(self, outputs):  return outputs["policy"]["policy"]           # (B, V)
     ```
@@ -72,6 +84,7 @@ class TokenAgent(Agent):
         config_type, decoding_type: dataclasses of what can be set for training and for play.
         overrides: environment name -> fields of `Config` that differ there.
         grid: decodings tried on validation seeds after training; empty where there is nothing to choose.
+        variants: named settings beside the default; `qsft@paper` is the agent `qsft` in its variant `paper`.
         reuses: the agent whose checkpoint this one plays with another decoding (then it trains nothing), or empty.
         networks: by name; those in `played()` are saved.
     """
@@ -80,6 +93,7 @@ class TokenAgent(Agent):
     decoding_type: ClassVar[type[Decoding]] = Decoding
     overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     grid: ClassVar[Sequence[Decoding]] = ()
+    variants: ClassVar[Mapping[str, Variant]] = {}
     default_decoding: ClassVar[Decoding | None] = None
     reuses: ClassVar[str] = ""
 
@@ -93,9 +107,25 @@ class TokenAgent(Agent):
         self._decoder: Decoder | None = None
 
     @classmethod
-    def config_for(cls, env: str) -> Any:
-        """The default configuration for an environment."""
-        return cls.config_type(**cls.overrides.get(env, {}))
+    def config_for(cls, env: str, variant: str = "") -> Any:
+        """The configuration of a variant, or the default, for an environment.
+
+        Raises:
+            BenchError: there is no such variant; the nearest names are given.
+        """
+        return cls.config_type(**{**cls.overrides.get(env, {}), **cls._variant(variant).config})
+
+    @classmethod
+    def grid_for(cls, variant: str = "") -> Sequence[Decoding]:
+        """The decodings to choose from."""
+        grid = cls._variant(variant).grid
+        return cls.grid if grid is None else grid
+
+    @classmethod
+    def _variant(cls, name: str) -> Variant:
+        if name and name not in cls.variants:
+            raise BenchError(f"{cls.__name__} has no variant {name!r}{did_you_mean(name, cls.variants)}")
+        return cls.variants[name] if name else Variant()
 
     # What a learner writes ------------------------------------------------------------------------------------------
 
@@ -110,6 +140,10 @@ class TokenAgent(Agent):
     @abstractmethod
     def policy_logits(self, outputs: Outputs) -> torch.Tensor:
         """Next-token logits (B, V), before the temperature."""
+
+    def action_values(self, outputs: Outputs) -> torch.Tensor | None:
+        """Q (B, V) on the scale on which the data's returns span [0, 1], or None where the agent learns no values."""
+        return None
 
     def select(self, data: TokenDataset) -> TokenDataset:
         """The episodes to learn from; all of them unless a learner filters."""
@@ -164,7 +198,7 @@ class TokenAgent(Agent):
         self.networks.eval().to("cpu")
         self._decoder = None
         self.meta["training"] = {
-            "steps": self.config.training.steps or run.scale.steps,
+            "steps": self.config.training.gradient_steps(run.scale),
             "episodes": len(data.training.episodes),
             "seconds": round(history.seconds, 1),
             "history": history.entries,
@@ -178,12 +212,16 @@ class TokenAgent(Agent):
         return source.networks[network]
 
     def start_from(self, run: Run, agent: str, network: str, heads: Mapping[str, Head] | None = None) -> Network:
-        """A copy of a prerequisite's network to go on training, with further heads from random weights."""
+        """A copy of a prerequisite's network to go on training.
+
+        Args:
+            heads: of the copy; those that the prerequisite has too keep its weights, others are random. None for the same.
+        """
         source = self._prerequisite(run, agent)
         origin = source.networks[network]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed)
-            copy = Network(replace(origin.config, heads={**origin.config.heads, **(heads or {})}))
+            copy = Network(origin.config if heads is None else replace(origin.config, heads=heads))
         copy.load_state_dict(origin.state_dict(), strict=False)
         self.meta.setdefault("started_from", {})[network] = {"agent": agent, "sha256": source.meta["files"][network]}
         return copy
@@ -201,12 +239,35 @@ class TokenAgent(Agent):
 
     def act_ids(self, episodes: Sequence[Episode]) -> list[list[int]]:
         """`act` before decoding: the ids of one action for each episode."""
+        return self._decoding_machine().decode(episodes, self._play_logits, self.decoding.greedy)
+
+    def weigh(self, episodes: Sequence[Episode]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """What the agent thinks of the next token of each episode, which is the first of its next action.
+
+        Returns:
+            The probabilities with which it would choose (N, V), and its values (N, V) or None where it has none.
+        """
+        machine = self._decoding_machine()
+        outputs = machine.peek(episodes)
+        logits = self._play_logits(outputs).double()
+        logits = logits.masked_fill(~torch.as_tensor(self.codec.playable, device=logits.device), -torch.inf)
+        if self.decoding.greedy:
+            return F.one_hot(logits.argmax(-1), logits.shape[-1]).double(), self.action_values(outputs)
+        return logits.softmax(-1), self.action_values(outputs)
+
+    def start_value(self, episodes: Sequence[Episode]) -> float | None:
+        """Mean value, normalised, that the agent gives its own choices at the start of the episodes; None without values."""
+        starts = [Episode(episode.env, episode.seed, [Turn(episode.turns[0].observation)]) for episode in episodes]
+        probabilities, values = self.weigh(starts)
+        return None if values is None else float((probabilities * values.double()).sum(-1).mean())
+
+    def _decoding_machine(self) -> Decoder:
         if self._decoder is None:
             if not self.networks:
                 raise BenchError(f"{type(self).__name__} is not trained yet; call fit or load")
             played = {name: self.networks[name] for name in self.played()}
             self._decoder = Decoder(played, self.codec, self.meta["context"], self.meta["state"], self.prefix())
-        return self._decoder.decode(episodes, self._play_logits, self.decoding.greedy)
+        return self._decoder
 
     def _play_logits(self, outputs: Outputs) -> torch.Tensor:
         return self.policy_logits(outputs) / self.decoding.temperature
@@ -227,14 +288,13 @@ class TokenAgent(Agent):
         Raises:
             BenchError: the folder cannot be written.
         """
-        directory.mkdir(parents=True, exist_ok=True)
         files = {}
         for name, network in self.networks.items():
             if name in self.borrowed:
                 files[name] = self.borrowed[name]["sha256"]
                 continue
             path = directory / f"{name}.safetensors"
-            save_file({key: _as(value, dtype) for key, value in network.state_dict().items()}, path)
+            write_tensors(path, {key: _as(value, dtype) for key, value in network.state_dict().items()})
             files[name] = file_sha256(path)
         self.meta["files"] = files
         write_json(

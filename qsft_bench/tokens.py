@@ -137,7 +137,7 @@ class TextCodec(Codec):
         spoken = [cls.pieces(level, action) for action in actions]
         speech = {piece for pieces in spoken for piece in pieces}
         vocabulary = sorted(kept, key=lambda piece: (piece not in speech, piece))
-        return cls(level, vocabulary, len(speech & set(kept)), max(map(len, spoken), default=1))
+        return cls(level, vocabulary, len(speech & set(kept)), max([1, *map(len, spoken)]))
 
     def observation(self, observation: Observation) -> tuple[int, ...]:
         if not isinstance(observation, str):
@@ -152,7 +152,8 @@ class TextCodec(Codec):
     def action(self, action: Action) -> tuple[int, ...]:
         if not isinstance(action, str):
             raise BenchError(f"the {self.level} codec takes text, not {type(action).__name__}")
-        return (self.observation(action) or (UNKNOWN,))[: self.action_limit]
+        ids = self.observation(action)[: self.action_limit] or (UNKNOWN,)
+        return tuple(k if k < self.outputs else UNKNOWN for k in ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         return "".join("\ufffd" if k < len(SPECIAL) else self.vocabulary[k - len(SPECIAL)] for k in ids)
@@ -295,9 +296,13 @@ class TokenArrays:
         elsewhere every reward is paid where it fell and the offset at the end.
 
         Raises:
-            BenchError: no episode, or the bounds do not bound anything.
+            BenchError: no episode, no room for an action, or the bounds do not bound anything.
         """
         low, high = return_bounds
+        if context < codec.action_limit + 2:
+            raise BenchError(
+                f"a context of {context} has no room for actions of {codec.action_limit} tokens; choose a larger one"
+            )
         if not high > low:
             raise BenchError(f"every episode returned {low}: there is nothing to learn values from; use another dataset")
         at_end = state == "transcript" and discount == 1
@@ -452,6 +457,13 @@ class TokenBatch:
         flat = torch.zeros(self.ids.numel(), dtype=torch.bool, device=self.ids.device)
         flat[self.position + 1] = True
         return flat.view_as(self.ids)
+
+    @property
+    def first(self) -> torch.Tensor:
+        """(K,) whether it is the first action token of its episode."""
+        follows = torch.zeros_like(self.done)
+        follows[self.successor[self.successor >= 0]] = True
+        return (self.turn == 0) & ~follows
 
     def next_value(self, value: torch.Tensor) -> torch.Tensor:
         """`value` (K,) read at each token's successor, 0 where the episode ends."""

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.errors import BenchError
-from qsft_bench.files import atomic_directory, json_sha256, read_json
+from qsft_bench.files import json_sha256, write_tensors
 from qsft_bench.model.network import Networks
 from qsft_bench.preset import Scale
 from qsft_bench.tokens import TokenBatch
@@ -59,26 +59,25 @@ class Run:
 
 @dataclass(frozen=True)
 class Training:
-    """Hyperparameters of the loop itself, the same for every learner; None takes the preset's value.
+    """Hyperparameters of the loop itself; steps, batch and learning rate are multiples of the preset's.
 
     Attributes:
-        steps: gradient steps.
-        batch_size: rows (windows) a gradient step, summed over micro-batches and processes.
+        steps: gradient steps, as a multiple of the preset's.
+        learning_rate: peak, as a multiple of the preset's; warmed up linearly over `warmup` of the steps, then down a cosine
+            to `final` of it.
         accumulate: micro-batches a gradient step.
-        learning_rate: peak; warmed up linearly over `warmup` of the steps, then down a cosine to `final` of it.
         optimizer: `adamw`, or `muon` (Jordan et al. 2024, as `torch.optim.Muon`) for the matrices inside the backbone's
             blocks and AdamW for embeddings, heads, gains and biases.
-        muon_rate: Muon's learning rate as a multiple of `learning_rate`.
+        muon_rate: Muon's learning rate as a multiple of AdamW's.
         weight_decay: on matrices only.
         beta2: AdamW's second-moment decay.
         clip: greatest gradient norm.
-        precision: `no`, `bf16` or `fp16` (accelerate's mixed precision).
+        precision: of the backbone (accelerate's mixed precision); `auto` is bf16 where the device computes it natively.
     """
 
-    steps: int | None = None
-    batch_size: int | None = None
+    steps: float = 1.0
+    learning_rate: float = 1.0
     accumulate: int = 1
-    learning_rate: float | None = None
     optimizer: Literal["adamw", "muon"] = "muon"
     muon_rate: float = 4.0
     warmup: float = 0.05
@@ -86,7 +85,11 @@ class Training:
     weight_decay: float = 0.01
     beta2: float = 0.98
     clip: float = 1.0
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+
+    def gradient_steps(self, scale: Scale) -> int:
+        """Gradient steps at `scale`."""
+        return max(1, round(self.steps * scale.steps))
 
 
 class Learner(Protocol):
@@ -130,6 +133,13 @@ def learning_rate(training: Training, step: int, steps: int, peak: float) -> flo
     return peak * (training.final + (1 - training.final) * 0.5 * (1 + math.cos(math.pi * share)))
 
 
+def _precision(wanted: str, device: str) -> str:
+    if wanted != "auto":
+        return wanted
+    native = torch.cpu._is_avx512_bf16_supported() if device == "cpu" else torch.cuda.is_bf16_supported()
+    return "bf16" if native else "no"
+
+
 def make_optimizers(named: Mapping[str, nn.Parameter], training: Training, peak: float) -> list[torch.optim.Optimizer]:
     """The optimisers of these parameters; each group's `peak` is what the schedule scales."""
     inner = [p for name, p in named.items() if training.optimizer == "muon" and p.ndim == 2 and ".backbone.h." in name]
@@ -160,14 +170,16 @@ def train(learner: Learner, data: TokenDataset, run: Run, training: Training, id
         BenchError: the state in `run.directory` belongs to another configuration, or the loss is no longer finite.
     """
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
-    steps = training.steps or run.scale.steps
-    batch_size = training.batch_size or run.scale.batch_size
-    peak = training.learning_rate or run.scale.learning_rate
+    steps = training.gradient_steps(run.scale)
+    batch_size = run.scale.batch_size
+    peak = training.learning_rate * run.scale.learning_rate
     state = _State(run.directory / "state", json_sha256(dict(identity)))
+    AcceleratorState._reset_state()  # accelerate remembers the precision of the first training in the process
     accelerator = Accelerator(
         cpu=run.device == "cpu",
-        mixed_precision=training.precision,
+        mixed_precision=_precision(training.precision, run.device),
         log_with=list(run.trackers) or None,
         project_dir=str(run.directory) if run.trackers else None,
     )
@@ -190,6 +202,7 @@ def train(learner: Learner, data: TokenDataset, run: Run, training: Training, id
     share = batch_size // (world * training.accumulate)
     if share * world * training.accumulate != batch_size:
         raise BenchError(f"a batch of {batch_size} does not divide by {world} processes x {training.accumulate} micro-batches")
+    run.progress(start, steps, {})
     began = saved = time.monotonic()
     before = history.seconds
     log_every = max(1, steps // 50)
@@ -201,11 +214,11 @@ def train(learner: Learner, data: TokenDataset, run: Run, training: Training, id
                 group["lr"] = rate * group["peak"]
         learner.before_step(step, steps)
         order = train_data.order(step, batch_size, run.seed)
-        for micro in range(training.accumulate):
-            part = order[(micro * world + rank) * share :][:share]
-            batch = train_data.batch(part).to(accelerator.device)
-            loss, metrics = wrapped(batch)
-            accelerator.backward(loss / training.accumulate)
+        batches = [train_data.batch(order[(micro * world + rank) * share :][:share]) for micro in range(training.accumulate)]
+        tokens = [int(batch.learn.sum()) for batch in batches]
+        for batch, count in zip(batches, tokens, strict=True):
+            loss, metrics = wrapped(batch.to(accelerator.device))
+            accelerator.backward(loss * (count / sum(tokens)))  # a mean over tokens, not of means
         norm = accelerator.clip_grad_norm_(list(named.values()), training.clip)
         for optimizer in optimizers:
             optimizer.step()
@@ -236,10 +249,10 @@ def train(learner: Learner, data: TokenDataset, run: Run, training: Training, id
 
 
 class _State:
-    """Networks, optimiser moments and random state as safetensors, the rest as JSON; replaced whole or not at all."""
+    """Networks, optimiser moments and random state in one safetensors file, the rest as JSON in its header: whole or absent."""
 
     def __init__(self, directory: Path, identity: str) -> None:
-        self.directory = directory
+        self.path = directory / "state.safetensors"
         self.identity = identity
 
     def save(
@@ -250,44 +263,44 @@ class _State:
         step: int,
         history: History,
     ) -> None:
-        moments = {}
+        tensors = {f"network/{key}": value for key, value in networks.state_dict().items()}
         for name, parameter in named.items():
             for optimizer in optimizers:
                 for key, value in optimizer.state.get(parameter, {}).items():
-                    moments[f"{key}/{name}"] = torch.as_tensor(value).detach().cpu().contiguous()
-        random = {"cpu": torch.get_rng_state()}
+                    tensors[f"optimizer/{key}/{name}"] = torch.as_tensor(value)
+        tensors["random/cpu"] = torch.get_rng_state()
         if torch.cuda.is_available():
-            random["cuda"] = torch.cuda.get_rng_state()
-        with atomic_directory(self.directory) as temporary:
-            save_file(
-                {key: value.detach().cpu().contiguous() for key, value in networks.state_dict().items()},
-                temporary / "networks.safetensors",
-            )
-            save_file(moments, temporary / "optimizer.safetensors")
-            save_file(random, temporary / "random.safetensors")
-            (temporary / "state.json").write_text(
-                json.dumps({"identity": self.identity, "step": step, "seconds": history.seconds, "entries": history.entries})
-            )
+            tensors["random/cuda"] = torch.cuda.get_rng_state()
+        rest = {"identity": self.identity, "step": step, "seconds": history.seconds, "entries": history.entries}
+        write_tensors(
+            self.path,
+            {key: value.detach().cpu().contiguous() for key, value in tensors.items()},
+            {"state": json.dumps(rest)},
+        )
 
     def restore(
         self, networks: Networks, optimizers: Sequence[torch.optim.Optimizer], named: Mapping[str, nn.Parameter]
     ) -> tuple[int, History]:
         """Steps done before and their history; (0, empty) where there is no state."""
-        if not (self.directory / "state.json").exists():
+        if not self.path.exists():
             return 0, History()
-        value = read_json(self.directory / "state.json")
+        try:
+            with safe_open(self.path, "pt") as file:
+                value = json.loads(file.metadata()["state"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+        except (OSError, SafetensorError, ValueError) as error:
+            raise BenchError(f"{self.path} is damaged ({error}); delete it to train from the start") from error
         if value["identity"] != self.identity:
-            raise BenchError(
-                f"{self.directory} is the state of another configuration; remove it, or train in another run folder"
-            )
-        networks.load_state_dict(load_file(self.directory / "networks.safetensors"))
+            raise BenchError(f"{self.path} is the state of another configuration; remove it, or train in another run folder")
+        networks.load_state_dict({key: tensors[f"network/{key}"] for key in networks.state_dict()})
         owner = {p: optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
-        for key, moment in load_file(self.directory / "optimizer.safetensors").items():
-            name, _, parameter = key.partition("/")
-            target = named[parameter]
-            owner[target].state[target][name] = moment if name == "step" else moment.to(target.device)
-        random = load_file(self.directory / "random.safetensors")
-        torch.set_rng_state(random["cpu"])
-        if "cuda" in random and torch.cuda.is_available():
-            torch.cuda.set_rng_state(random["cuda"])
+        for key, moment in tensors.items():
+            kind, _, rest = key.partition("/")
+            if kind == "optimizer":
+                name, _, parameter = rest.partition("/")
+                target = named[parameter]
+                owner[target].state[target][name] = moment if name == "step" else moment.to(target.device)
+        torch.set_rng_state(tensors["random/cpu"])
+        if "random/cuda" in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors["random/cuda"])
         return value["step"], History(value["entries"], value["seconds"])

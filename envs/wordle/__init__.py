@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from envs import register
 from qsft_bench.spec import EnvSpec, Tier
 
 # Letters bound to place and colour, and a word a guess: what models trained from scratch on two cores can learn from.
-_BOUND: dict[str, str] = {"observation": "bound", "action": "word"}
+# A row is at most 39 tokens: an opening of three, then a guess and five letters a turn.
+_BOUND: dict[str, Any] = {"options": {"observation": "bound", "action": "word"}, "codec": "words", "context": 48}
 
 # `python -m envs.wordle.calibrate` measured what stands in the tiers: 200,000 episodes a player, standard errors below .005.
 _RANDOM, _CEILING = -5.948, -1.848
@@ -39,9 +42,9 @@ SPEC = EnvSpec(
         ),
     },
     scales={
-        "smoke": {"options": _BOUND, "codec": "words", "dataset_episodes": 2_000},
-        "small": {"options": _BOUND, "codec": "words", "dataset_episodes": 2_000_000},
-        "standard": {"options": _BOUND, "codec": "words", "dataset_episodes": 2_000_000},
+        "smoke": {**_BOUND, "dataset_episodes": 2_000},
+        "small": {**_BOUND, "dataset_episodes": 2_000_000, "steps": 7_600, "batch_size": 256, "learning_rate": 1e-2},  # 1 epoch
+        "standard": {**_BOUND, "dataset_episodes": 2_000_000},
         "paper": {"codec": "characters", "dataset_episodes": 20_000},
     },
 )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,12 +18,13 @@ from qsft_bench.dataset.store import (
     write_shard,
 )
 from qsft_bench.errors import BenchError
-from qsft_bench.files import file_sha256, read_json, write_json
+from qsft_bench.files import file_sha256, read_json, write_json, write_text
 from qsft_bench.noise import episode_seeds
 from qsft_bench.preset import Scale
 from qsft_bench.registry import attribute, env_spec, make_env
 from qsft_bench.rollout import rollout
 from qsft_bench.spec import EnvSpec
+from qsft_bench.workers import worker_pool
 
 SHARD_EPISODES = 20_000
 
@@ -58,17 +58,19 @@ def generate(
     if recipe.episodes < 1:
         raise BenchError("a dataset needs at least one episode")
     manifest_path = directory / "manifest.json"
+    known: tuple[Shard, ...] = ()
     if manifest_path.exists():
         existing = read_manifest(manifest_path)
         _check_same(existing, recipe, directory)
+        known = existing.shards
         if all((directory / shard.file).exists() for shard in existing.shards):
             progress(recipe.episodes, recipe.episodes)
             return EpisodeDataset(directory)
     starts = range(0, recipe.episodes, recipe.shard_episodes)
     shards: dict[int, Shard] = {}
     for index in range(len(starts)):
-        shard = _finished_shard(directory, recipe, index)
-        if shard is not None:
+        shard = known[index] if known else _described(directory, recipe, index)
+        if shard is not None and _whole(directory, shard):
             shards[index] = shard
     waiting = [index for index in range(len(starts)) if index not in shards]
     done = sum(shard.episodes for shard in shards.values())
@@ -80,17 +82,36 @@ def generate(
             done += shard.episodes
             progress(done, recipe.episodes)
     else:
-        context = multiprocessing.get_context("forkserver")
-        with ProcessPoolExecutor(min(jobs, len(waiting)), mp_context=context) as pool:
+        with worker_pool(min(jobs, len(waiting))) as pool:
             futures = {pool.submit(make_shard, directory, recipe, index): index for index in waiting}
             for future in as_completed(futures):
                 shards[futures[future]] = future.result()
                 done += shards[futures[future]].episodes
                 progress(done, recipe.episodes)
-    write_manifest(manifest_path, make_manifest(recipe, [shards[index] for index in range(len(starts))]))
+    manifest = make_manifest(recipe, [shards[index] for index in range(len(starts))])
+    write_text(directory / "card.md", card(manifest))
+    write_manifest(manifest_path, manifest)
     for index in range(len(starts)):
         _sidecar(directory, index).unlink(missing_ok=True)
     return EpisodeDataset(directory)
+
+
+def card(manifest: Manifest) -> str:
+    """The dataset card: what the data are, in the Markdown that dataset hubs show."""
+    made, (low, high) = manifest.recipe, manifest.return_bounds
+    spec = env_spec(made.env)
+    lines = [
+        f"# {spec.name}, {made.tier} tier",
+        f"Behaviour data of `{made.env_id}`: {spec.tier(made.tier).summary}.",
+        f"- episodes: {made.episodes:,} in {len(manifest.shards)} Parquet shards, one row a turn",
+        f"- return: mean {manifest.mean_return:.3f}, sd {manifest.return_sd:.3f}, {low:g} to {high:g}",
+        f"- success: {manifest.success_rate:.1%}",
+        f"- environment options: `{made.options}`",
+        f"- behaviour: `{spec.behaviour}` with `{made.behaviour}`; its exact log-likelihood stands beside every action",
+        f"- seed: {made.seed}; episode i is drawn from `SeedSequence({made.seed}, spawn_key=(i,))`",
+        f"- content hash: `{manifest.content}`",
+    ]
+    return lines[0] + "\n\n" + lines[1] + "\n\n" + "\n".join(lines[2:]) + "\n"
 
 
 def make_shard(directory: Path, recipe: Recipe, index: int) -> Shard:
@@ -111,16 +132,19 @@ def _sidecar(directory: Path, index: int) -> Path:
     return directory / f"{index:05d}.json"
 
 
-def _finished_shard(directory: Path, recipe: Recipe, index: int) -> Shard | None:
+def _whole(directory: Path, shard: Shard) -> bool:
+    file = directory / shard.file
+    return file.exists() and file_sha256(file) == shard.sha256
+
+
+def _described(directory: Path, recipe: Recipe, index: int) -> Shard | None:
     path = _sidecar(directory, index)
     if not path.exists():
         return None
     value = read_json(path)
     if value.get("recipe") != recipe.sha256:
         raise BenchError(f"{directory} holds shards of another recipe; remove the folder or choose another")
-    shard = Shard(**value["shard"])
-    file = directory / shard.file
-    return shard if file.exists() and file_sha256(file) == shard.sha256 else None
+    return Shard(**value["shard"])
 
 
 def _check_same(existing: Manifest, wanted: Recipe, directory: Path) -> None:

@@ -152,18 +152,18 @@ def table_from_episodes(episodes: Iterable[Episode], first: int) -> pa.Table:
             append["terminated"](index == last and episode.terminated)
             append["truncated"](index == last and episode.truncated)
             append["success"](episode.success if index == last else None)
-    return pa.table(columns, schema=SCHEMA)
+    try:
+        return pa.table(columns, schema=SCHEMA)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise BenchError(f"episodes {first} and on cannot be stored: {error}") from error
 
 
 def episodes_from_table(table: pa.Table, env: str, source: str) -> Iterator[Episode]:
     """The episodes of an Arrow table by `SCHEMA`.
 
     Raises:
-        BenchError: a column is missing, a reward is missing or not finite, or turns are out of order; `source` is named.
+        BenchError: a reward or an action is missing, a reward is not finite, or turns are out of order; `source` is named.
     """
-    missing = [name for name in SCHEMA.names if name not in table.column_names]
-    if missing:
-        raise BenchError(f"{source} has no column {', '.join(missing)}; generate or import the dataset again")
     columns = [table[name].to_pylist() for name in SCHEMA.names]
     turns: list[Turn] = []
     for number, seed, index, observation, action, reward, invalid, likelihood, terminated, truncated, success in zip(
@@ -174,10 +174,30 @@ def episodes_from_table(table: pa.Table, env: str, source: str) -> Iterator[Epis
             raise BenchError(f"{source}: episode {number} has {what}; generate or import the dataset again")
         turns.append(Turn(observation, action, reward, invalid, likelihood))
         if terminated or truncated:
-            yield Episode(env, seed, turns, terminated, truncated, success)
+            try:
+                episode = Episode(env, seed, turns, terminated, truncated, success)
+            except ValueError as error:
+                raise BenchError(f"{source}: {error}; generate or import the dataset again") from error
+            yield episode
             turns = []
     if turns:
         raise BenchError(f"{source} ends inside an episode; generate or import the dataset again")
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read a Parquet file of turns.
+
+    Raises:
+        BenchError: it is not one, or a column is missing.
+    """
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise BenchError(f"{path} is damaged ({error}); delete it and make it again") from error
+    missing = [name for name in SCHEMA.names if name not in table.column_names]
+    if missing:
+        raise BenchError(f"{path} has no column {', '.join(missing)}; generate or import the dataset again")
+    return table
 
 
 def content_sha256(table: pa.Table) -> str:
@@ -255,7 +275,7 @@ class EpisodeDataset:
         """The episodes of one shard, verified first."""
         self.verify_shard(shard)
         path = self.directory / shard.file
-        yield from episodes_from_table(pq.read_table(path), self.manifest.recipe.env, str(path))
+        yield from episodes_from_table(read_table(path), self.manifest.recipe.env, str(path))
 
     def verify(self) -> None:
         """Check every shard's bytes and content, and the identity that follows from them.
@@ -265,7 +285,7 @@ class EpisodeDataset:
         """
         for shard in self.manifest.shards:
             self.verify_shard(shard)
-            found = content_sha256(pq.read_table(self.directory / shard.file))
+            found = content_sha256(read_table(self.directory / shard.file))
             if found != shard.content:
                 raise BenchError(f"{self.directory / shard.file} holds content {found}, the manifest expects {shard.content}")
         expected = make_manifest(self.manifest.recipe, self.manifest.shards).content

@@ -86,10 +86,9 @@ class Decoder:
             greedy: take the most likely token; else draw with the episode's own noise.
         """
         order = {(episode.env, episode.seed): index for index, episode in enumerate(episodes)}
-        prompts = []
-        for episode in episodes:
-            ids = prompt(self.codec, episode, len(episode.turns) - 1, self.context, self.state)
-            prompts.append(ids if self.prefix is None else [self.prefix, *ids[1:]])
+        if len(order) < len(episodes):
+            raise ValueError("an episode stands twice in one batch")
+        prompts = [self._prompt(episode) for episode in episodes]
         self._join(list(order), prompts)
         chosen: list[list[int]] = [[] for _ in episodes]
         for cohort in self._cohorts:
@@ -110,6 +109,20 @@ class Decoder:
                     break
                 new = [[int(picked[row])] if going[row] else [] for row in range(len(members))]
         return chosen
+
+    @torch.inference_mode()
+    def peek(self, episodes: Sequence[Episode]) -> Outputs:
+        """Every head's output (B, outputs) at the newest observation of each episode; nothing is cached or chosen."""
+        prompts = [self._prompt(episode) for episode in episodes]
+        width = max(map(len, prompts))
+        device = next(iter(self.networks.values())).device
+        ids = torch.tensor([ids + [PAD] * (width - len(ids)) for ids in prompts], device=device)
+        position = torch.tensor([row * width + len(ids) - 1 for row, ids in enumerate(prompts)], device=device)
+        return {name: network(ids, position) for name, network in self.networks.items()}
+
+    def _prompt(self, episode: Episode) -> list[int]:
+        ids = prompt(self.codec, episode, len(episode.turns) - 1, self.context, self.state)
+        return ids if self.prefix is None else [self.prefix, *ids[1:]]
 
     def _join(self, keys: list[Key], prompts: list[list[int]]) -> None:
         """Keep the rows whose cache is a proper prefix of the prompt; open one new cohort for the rest."""

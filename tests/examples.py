@@ -1,0 +1,78 @@
+"""Hand-made episodes, and the sizes at which the whole pipeline runs in seconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+
+from qsft_bench.dataset.store import Recipe
+from qsft_bench.episode import Episode, Turn
+from qsft_bench.preset import Scale
+from qsft_bench.tokens import TextCodec
+
+BOUND = {"observation": "bound", "action": "word"}
+WORDS = Recipe("wordle", "qsft_bench/Wordle-v0", "base", BOUND, {"consistent": 0.315}, 60, 7, 20)
+CHARACTERS = Recipe("wordle", "qsft_bench/Wordle-v0", "base", {}, {"consistent": 0.315}, 40, 7, 40)
+TINY = Scale(
+    summary="seconds",
+    options=dict(BOUND),
+    codec="words",
+    dataset_episodes=120,
+    model="nano",
+    context=64,
+    steps=6,
+    batch_size=16,
+    learning_rate=3e-3,
+    evaluation_episodes=12,
+    validation_episodes=3,
+    publishes=True,
+)
+
+
+def episode(
+    observations: Sequence[str], actions: Sequence[str], rewards: Sequence[float] | None = None, seed: int = 5, **ending: Any
+) -> Episode:
+    """A finished episode; there is one observation more than there are actions."""
+    rewards = rewards if rewards is not None else [-1.0] * len(actions)
+    turns = [Turn(o, a, r) for o, a, r in zip(observations, actions, rewards, strict=False)]
+    ending = {"terminated": True, "success": False} | ending
+    return Episode("toy", seed, [*turns, Turn(observations[-1])], **ending)
+
+
+def codec_of(level: str, episodes: Sequence[Episode]) -> TextCodec:
+    """A codec that knows every piece of these episodes."""
+    texts = {str(text): 1 for one in episodes for turn in one.turns for text in (turn.observation, turn.action) if text}
+    actions = {str(turn.action) for one in episodes for turn in one.turns if turn.action is not None}
+    return TextCodec.learn(level, {**texts, "x\n": 1}, actions)
+
+
+LINES = st.text("ab :'", min_size=0, max_size=9)
+
+
+@st.composite
+def finished_episodes(draw: st.DrawFn, most_turns: int = 6) -> Episode:
+    """Text of any length, rewards of any sign, utterances that end in a newline."""
+    count = draw(st.integers(1, most_turns))
+    reward = st.floats(-3, 3, width=16).map(float)
+    turns = [
+        Turn(
+            draw(LINES),
+            draw(LINES) + "\n",
+            draw(reward),
+            draw(st.sampled_from([None, "refused"])),
+            draw(st.one_of(st.none(), st.floats(-9, 0, width=16))),
+        )
+        for _ in range(count)
+    ]
+    truncated = draw(st.booleans())
+    seed = draw(st.integers(0, 2**62))
+    success = draw(st.booleans())
+    return Episode("toy", seed, [*turns, Turn(draw(LINES))], not truncated, truncated, success)
+
+
+def same(left: float | None, right: float | None) -> bool:
+    """Equal, two NaNs included."""
+    return left == right or (left is not None and right is not None and math.isnan(left) and math.isnan(right))
