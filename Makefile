@@ -21,11 +21,15 @@ BENCH := $(VENV)/bin/qsft-bench
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | git hash-object --stdin)
 BUSY := .venv-installing
 
-.PHONY: help setup table1 test lint data bench clean
+RESULTS := --preset $(PRESET)$(if $(filter scratch,$(FROM)), --from scratch)$(if $(JOBS), --jobs $(JOBS))$(if $(SEEDS), --seeds $(SEEDS))
+
+.PHONY: help setup table1 separation ablation test lint data bench clean
 .NOTPARALLEL:
 
 help:
 	@echo 'make table1   the paper'"'"'s Table 1 (chess, Wordle, 20 Questions), into results/<preset>/'
+	@echo 'make separation  the columns on which imitation stays low (habit tiers, stitching), into results/<preset>/'
+	@echo 'make ablation    Q-SFT, each choice changed by itself, on the habit tier, into results/<preset>/'
 	@echo 'make test     every test'
 	@echo 'make lint     ruff and mypy'
 	@echo 'make data     generate the datasets'
@@ -45,7 +49,13 @@ setup: $(STAMP)
 	@echo 'set up: $(VENV)'
 
 table1: $(STAMP)
-	$(BENCH) table 1 --preset $(PRESET)$(if $(filter scratch,$(FROM)), --from scratch)$(if $(JOBS), --jobs $(JOBS))$(if $(SEEDS), --seeds $(SEEDS))
+	$(BENCH) table 1 $(RESULTS)
+
+separation: $(STAMP)
+	$(BENCH) separation $(RESULTS)
+
+ablation: $(STAMP)
+	$(BENCH) ablation $(RESULTS)
 
 test: $(STAMP)
 	$(VENV)/bin/python -m pytest -q -n $(or $(JOBS),2) --dist worksteal --durations 10

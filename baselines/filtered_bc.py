@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from baselines.sft import SFT
 from baselines.sft_temp import TEMPERATURES
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.token_agent import Config, Decoding
+from qsft_bench.train import Training
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class FilteredBC(SFT):
 
     summary: ClassVar[str] = "sft on the best fifth of the episodes"
     config_type: ClassVar[type[Config]] = FilteredBCConfig
+    overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {"wordle": {"training": Training(steps=0.5)}}
     grid: ClassVar[Sequence[Decoding]] = TEMPERATURES
 
     def select(self, data: TokenDataset) -> TokenDataset:

@@ -14,9 +14,9 @@ double against ours). pi_beta is the frozen `sft` checkpoint; the value network 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from qsft_bench.model.decoder import Outputs
 from qsft_bench.model.network import Head, frozen_copy, polyak
 from qsft_bench.token_agent import Config, Decoding, TokenAgent
 from qsft_bench.tokens import TokenBatch
-from qsft_bench.train import Run
+from qsft_bench.train import Run, Training
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class ILQL(TokenAgent):
     prerequisites: ClassVar[tuple[str, ...]] = ("sft",)
     config_type: ClassVar[type[Config]] = ILQLConfig
     decoding_type: ClassVar[type[Decoding]] = ILQLDecoding
+    overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {"wordle": {"training": Training(steps=0.5, learning_rate=0.5)}}
     grid: ClassVar[Sequence[Decoding]] = tuple(
         ILQLDecoding(beta=beta, greedy=greedy)
         for greedy, betas in ((False, (32.0, 64.0, 128.0)), (True, (8.0, 16.0, 32.0, 64.0, 128.0)))

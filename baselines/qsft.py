@@ -28,7 +28,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ from qsft_bench.model.decoder import Outputs
 from qsft_bench.model.network import Head, frozen_copy, polyak
 from qsft_bench.token_agent import Config, Decoding, TokenAgent, Variant
 from qsft_bench.tokens import DUMMY, TokenBatch
-from qsft_bench.train import Run
+from qsft_bench.train import Run, Training
 
 Leftover = Literal["shadow", "dummy", "uniform"]
 Backup = Literal["max", "soft", "policy", "mc", "lambda"]
@@ -87,6 +87,7 @@ class QSFT(TokenAgent):
     prerequisites: ClassVar[tuple[str, ...]] = ("sft",)
     config_type: ClassVar[type[Config]] = QSFTConfig
     decoding_type: ClassVar[type[Decoding]] = QSFTDecoding
+    overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {"wordle": {"training": Training(steps=0.5, learning_rate=0.5)}}
     grid: ClassVar[Sequence[Decoding]] = tuple(
         QSFTDecoding(beta=beta, greedy=greedy)
         for greedy, betas in ((False, (32.0, 64.0, 128.0)), (True, (8.0, 16.0, 32.0, 64.0, 128.0)))

@@ -6,9 +6,9 @@ median return of the best tenth of the data. (Their mean may lie in a bin where 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from baselines.sft_temp import TEMPERATURES
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.token_agent import Config, Decoding
 from qsft_bench.tokens import TokenBatch, return_token
-from qsft_bench.train import Run
+from qsft_bench.train import Run, Training
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class ReturnConditioned(SFT):
 
     summary: ClassVar[str] = "sft conditioned on the return, asked for the best tenth's"
     config_type: ClassVar[type[Config]] = ReturnConditionedConfig
+    overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {"wordle": {"training": Training(steps=0.5)}}
     grid: ClassVar[Sequence[Decoding]] = TEMPERATURES
 
     def build(self, data: TokenDataset, run: Run) -> None:

@@ -225,6 +225,30 @@ def evaluate(options: Any) -> None:
         print(f"(95% over {interval.over}, n={interval.n})")
 
 
+def inspect(options: Any) -> None:
+    """Play one test episode and show the value of every token and what the agent weighed instead."""
+    from qsft_bench.evaluate import play_episodes
+    from qsft_bench.files import write_text
+    from qsft_bench.registry import env_spec
+    from qsft_bench.report.inspect import decisions, page, terminal
+    from qsft_bench.token_agent import TokenAgent
+
+    pipeline, cell = _cell(options)
+    spec = env_spec(cell.env)
+    if not 0 <= options.episode < len(spec.test_seeds):
+        raise BenchError(f"{spec.name} has test episodes 0 to {len(spec.test_seeds) - 1}, not {options.episode}")
+    with _progress(pipeline) as running:
+        agent, origin = running.player(cell)
+    if not isinstance(agent, TokenAgent):
+        raise BenchError(f"{cell.agent} chooses whole actions and weighs no tokens; inspect a learned agent")
+    (episode,) = play_episodes(agent, spec, origin.options, [spec.test_seeds[options.episode]])
+    found = list(decisions(agent, episode))
+    _print(terminal(episode, found))
+    if options.html is not None:
+        write_text(options.html, page(f"{cell}, test episode {options.episode}", episode, found))
+        print(f"written to {options.html}")
+
+
 @dataclass(frozen=True)
 class Results:
     """How results are made."""
@@ -352,7 +376,8 @@ def _agent_options(verb: str, prog: str, summary: str, arguments: Sequence[str])
     if verb == "train":
         fields += [("trackers", tuple[str, ...], ()), ("publish", bool, False)]
     else:
-        fields += [("episodes", int | None, None), ("train", bool, True)]
+        fields += [("train", bool, True)]
+        fields += [("episodes", int | None, None)] if verb == "eval" else [("episode", int, 0), ("html", Path | None, None)]
         if any(word.startswith("--decoding.") for word in arguments):
             fields.append(("decoding", cls.decoding_type, cls.default_decoding or cls.decoding_type()))
     return _parse(make_dataclass(verb, fields, frozen=True), prog, arguments, summary)
@@ -505,6 +530,7 @@ VERBS = {
     ),
     "train": _agent_verb("train", train),
     "eval": _agent_verb("eval", evaluate),
+    "inspect": _agent_verb("inspect", inspect),
     "table": _options_class(TableVerb),
     "separation": _options_class(Separation),
     "ablation": _options_class(Ablation),

@@ -177,7 +177,7 @@ class TokenAgent(Agent):
         """A network of the preset's size from random weights, the same for the same `run.seed`."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed)
-            return Network(NetworkConfig(run.scale.model, data.codec.size, run.scale.context, heads))
+            return Network(NetworkConfig(run.scale.model, data.codec.size, self.meta["context"], heads))
 
     def fit(self, data: TokenDataset, run: Run) -> None:
         data = self.select(data)
@@ -241,25 +241,33 @@ class TokenAgent(Agent):
         """`act` before decoding: the ids of one action for each episode."""
         return self._decoding_machine().decode(episodes, self._play_logits, self.decoding.greedy)
 
-    def weigh(self, episodes: Sequence[Episode]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """What the agent thinks of the next token of each episode, which is the first of its next action.
+    def weigh(
+        self, episodes: Sequence[Episode], begun: Sequence[Sequence[int]] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """What the agent thinks of the next token of each episode.
+
+        Args:
+            begun: by episode, the ids of its next action that were chosen already; none if not given.
 
         Returns:
-            The probabilities with which it would choose (N, V), and its values (N, V) or None where it has none.
+            The probabilities of its policy (N, V), of which a greedy agent takes the greatest, and its values (N, V) or None
+            where it has none.
         """
         machine = self._decoding_machine()
-        outputs = machine.peek(episodes)
+        outputs = machine.peek(episodes, begun)
         logits = self._play_logits(outputs).double()
         logits = logits.masked_fill(~torch.as_tensor(self.codec.playable, device=logits.device), -torch.inf)
-        if self.decoding.greedy:
-            return F.one_hot(logits.argmax(-1), logits.shape[-1]).double(), self.action_values(outputs)
         return logits.softmax(-1), self.action_values(outputs)
 
     def start_value(self, episodes: Sequence[Episode]) -> float | None:
         """Mean value, normalised, that the agent gives its own choices at the start of the episodes; None without values."""
         starts = [Episode(episode.env, episode.seed, [Turn(episode.turns[0].observation)]) for episode in episodes]
         probabilities, values = self.weigh(starts)
-        return None if values is None else float((probabilities * values.double()).sum(-1).mean())
+        if values is None:
+            return None
+        if self.decoding.greedy:
+            probabilities = F.one_hot(probabilities.argmax(-1), probabilities.shape[-1]).double()
+        return float((probabilities * values.double()).sum(-1).mean())
 
     def _decoding_machine(self) -> Decoder:
         if self._decoder is None:
@@ -398,8 +406,9 @@ def imitation_gap(
     model, exact = [], []
     for start in range(0, len(indices), 256):
         batch = view.batch(indices[start : start + 256])
-        model.append(utterance_log_likelihood(batch, log_probability(batch)))
-        exact.append(batch.log_likelihood[batch.last].double())
+        learned = batch.learn[batch.last]  # a window's last row may stand in the next one too
+        model.append(utterance_log_likelihood(batch, log_probability(batch))[learned])
+        exact.append(batch.log_likelihood[batch.last].double()[learned])
     values = {"validation_loss": -float(torch.cat(model).mean())}
     known = torch.cat(exact)
     if not bool(known.isnan().any()):

@@ -111,13 +111,19 @@ class Decoder:
         return chosen
 
     @torch.inference_mode()
-    def peek(self, episodes: Sequence[Episode]) -> Outputs:
-        """Every head's output (B, outputs) at the newest observation of each episode; nothing is cached or chosen."""
-        prompts = [self._prompt(episode) for episode in episodes]
-        width = max(map(len, prompts))
+    def peek(self, episodes: Sequence[Episode], begun: Sequence[Sequence[int]] | None = None) -> Outputs:
+        """Every head's output (B, outputs) at the newest token of each episode; nothing is cached or chosen.
+
+        Args:
+            begun: the ids of the action that have been chosen already, by episode.
+        """
+        rows = [self._prompt(episode) for episode in episodes]
+        if begun is not None:
+            rows = [[*row, *ids] for row, ids in zip(rows, begun, strict=True)]
+        width = max(map(len, rows))
         device = next(iter(self.networks.values())).device
-        ids = torch.tensor([ids + [PAD] * (width - len(ids)) for ids in prompts], device=device)
-        position = torch.tensor([row * width + len(ids) - 1 for row, ids in enumerate(prompts)], device=device)
+        ids = torch.tensor([row + [PAD] * (width - len(row)) for row in rows], device=device)
+        position = torch.tensor([index * width + len(row) - 1 for index, row in enumerate(rows)], device=device)
         return {name: network(ids, position) for name, network in self.networks.items()}
 
     def _prompt(self, episode: Episode) -> list[int]:
