@@ -28,7 +28,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -44,6 +44,8 @@ from qsft_bench.train import Run, Training
 
 Leftover = Literal["shadow", "dummy", "uniform"]
 Backup = Literal["max", "soft", "policy", "mc", "lambda"]
+Extraction = Literal["ratio", "prob"]
+Acting = Literal["target", "online"]
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,8 @@ class QSFTDecoding(Decoding):
     """
 
     beta: float = 32.0
-    extraction: Literal["ratio", "prob"] = "ratio"
-    acting: Literal["target", "online"] = "target"
+    extraction: Extraction = "ratio"
+    acting: Acting = "target"
 
 
 class QSFT(TokenAgent):
@@ -98,7 +100,22 @@ class QSFT(TokenAgent):
             {"leftover": "uniform", "backup": "max", "warm_start": "none"},
             (QSFTDecoding(beta=1.0, extraction="prob", acting="online"),),
         ),
+        # The default with one choice changed:
+        "dummy": Variant({"leftover": "dummy"}),
+        "uniform": Variant({"leftover": "uniform"}),
+        "mc": Variant({"backup": "mc"}),
+        "max": Variant({"backup": "max"}),
+        "policy": Variant({"backup": "policy"}),
+        "lambda": Variant({"backup": "lambda"}),
+        "cold": Variant({"warm_start": "none"}),
     }
+    sweep: ClassVar[Sequence[Decoding]] = tuple(
+        QSFTDecoding(beta=beta, greedy=greedy, extraction=extraction, acting=acting)
+        for extraction in get_args(Extraction)
+        for acting in get_args(Acting)
+        for greedy in (False, True)
+        for beta in (1.0, 4.0, 16.0, 64.0, 256.0)
+    )
     _warm = False
 
     def build(self, data: TokenDataset, run: Run) -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
 from qsft_bench.dataset.generate import recipe
-from qsft_bench.evaluate import Cell, read_records, task_name
-from qsft_bench.files import read_json, write_json
+from qsft_bench.evaluate import Cell, mean_score, play_episodes, read_records, task_name
+from qsft_bench.figures import bars
+from qsft_bench.files import read_json, write_json, write_text
 from qsft_bench.pipeline import Pipeline, commit, hardware, versions
 from qsft_bench.preset import scale
 from qsft_bench.registry import agent_class, env_names, env_spec
 from qsft_bench.spec import EnvSpec
-from qsft_bench.tables import Table, build_columns, build_table, write_paired, write_table
+from qsft_bench.stats import interval
+from qsft_bench.tables import IMITATION, Table, build_columns, build_table, write_paired, write_table
 
 
 def make_table(pipeline: Pipeline, number: int, preset: str, agents: Sequence[str] = (), seeds: int | None = None) -> Table:
@@ -37,11 +40,32 @@ def make_separation(pipeline: Pipeline, preset: str, agents: Sequence[str] = (),
 
 
 def make_ablation(pipeline: Pipeline, agent: str, env: str, tier: str, preset: str) -> Table:
-    """An agent beside all its variants on one task, into <agent>_ablation.*"""
-    names = [agent, *(f"{agent}@{variant}" for variant in agent_class(agent).variants)]  # type: ignore[attr-defined]
+    """An agent beside all its variants on one task, into <agent>_ablation.*, and its decodings into <agent>_decodings.csv."""
+    cls: Any = agent_class(agent)
+    names = [*IMITATION, agent, *(f"{agent}@{variant}" for variant in cls.variants)]
     cells = [Cell(name, env, tier, preset) for name in names]
     title = f"{agent}, each choice changed by itself, on {task_name(env, tier)}"
-    return _make_columns(pipeline, f"{agent}_ablation", title, [(env_spec(env), tier)], cells, preset)
+    table = _make_columns(pipeline, f"{agent}_ablation", title, [(env_spec(env), tier)], cells, preset)
+    bars(table, pipeline.results(preset) / f"{agent}_ablation")
+    write_text(
+        pipeline.results(preset) / f"{agent}_decodings.csv", sweep(pipeline, Cell(agent, env, tier, preset)).to_csv(index=False)
+    )
+    return table
+
+
+def sweep(pipeline: Pipeline, cell: Cell) -> pd.DataFrame:
+    """Mean score with its interval of every decoding in the agent's `sweep`, on validation seeds."""
+    spec, sizes = env_spec(cell.env), pipeline.scale(cell)
+    agent, _ = pipeline.player(cell)
+    seeds = spec.validation_seeds[: sizes.validation_episodes]
+    rows = []
+    for index, decoding in enumerate(agent.sweep):
+        pipeline.progress(f"sweep {cell}", index, len(agent.sweep), decoding.describe())
+        episodes = play_episodes(agent.with_decoding(decoding), spec, sizes.options, seeds)
+        scores = pd.DataFrame([{"episode_seed": e.seed, "training_seed": 0, "score": mean_score([e], spec)} for e in episodes])
+        found = interval(scores, binary=spec.metric == "success")
+        rows.append({**asdict(decoding), "n": found.n, "mean": found.mean, "ci_low": found.low, "ci_high": found.high})
+    return pd.DataFrame(rows)
 
 
 def task_cells(

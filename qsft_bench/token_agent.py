@@ -85,6 +85,7 @@ class TokenAgent(Agent):
         overrides: environment name -> fields of `Config` that differ there.
         grid: decodings tried on validation seeds after training; empty where there is nothing to choose.
         variants: named settings beside the default; `qsft@paper` is the agent `qsft` in its variant `paper`.
+        sweep: decodings that an ablation compares on validation seeds.
         reuses: the agent whose checkpoint this one plays with another decoding (then it trains nothing), or empty.
         networks: by name; those in `played()` are saved.
     """
@@ -94,6 +95,7 @@ class TokenAgent(Agent):
     overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     grid: ClassVar[Sequence[Decoding]] = ()
     variants: ClassVar[Mapping[str, Variant]] = {}
+    sweep: ClassVar[Sequence[Decoding]] = ()
     default_decoding: ClassVar[Decoding | None] = None
     reuses: ClassVar[str] = ""
 
