@@ -179,7 +179,7 @@ class TokenAgent(Agent):
         """A network of the preset's size from random weights, the same for the same `run.seed`."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed)
-            return Network(NetworkConfig(run.scale.model, data.codec.size, self.meta["context"], heads))
+            return Network(NetworkConfig(run.scale.model, data.codec.size, data.meta["recipe"]["context"], heads))
 
     def fit(self, data: TokenDataset, run: Run) -> None:
         data = self.select(data)
