@@ -28,6 +28,7 @@ class FilteredBC(SFT):
     """SFT on the top `share` of the data by return."""
 
     summary: ClassVar[str] = "sft on the best fifth of the episodes"
+    imitates: ClassVar[bool] = False
     config_type: ClassVar[type[Config]] = FilteredBCConfig
     overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {"wordle": {"training": Training(steps=0.5)}}
     grid: ClassVar[Sequence[Decoding]] = TEMPERATURES

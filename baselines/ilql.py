@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.model.decoder import Outputs
 from qsft_bench.model.network import Head, frozen_copy, polyak
-from qsft_bench.token_agent import Config, Decoding, TokenAgent
+from qsft_bench.token_agent import Config, Decoding, TokenAgent, beta_grid
 from qsft_bench.tokens import TokenBatch
 from qsft_bench.train import Run, Training
 
@@ -62,11 +62,7 @@ class ILQL(TokenAgent):
     config_type: ClassVar[type[Config]] = ILQLConfig
     decoding_type: ClassVar[type[Decoding]] = ILQLDecoding
     overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {"wordle": {"training": Training(steps=0.5, learning_rate=0.5)}}
-    grid: ClassVar[Sequence[Decoding]] = tuple(
-        ILQLDecoding(beta=beta, greedy=greedy)
-        for greedy, betas in ((False, (32.0, 64.0, 128.0)), (True, (8.0, 16.0, 32.0, 64.0, 128.0)))
-        for beta in betas
-    )
+    grid: ClassVar[Sequence[Decoding]] = beta_grid(ILQLDecoding)
 
     def build(self, data: TokenDataset, run: Run) -> None:
         policy = self.borrow("policy", run, "sft", "policy")

@@ -38,7 +38,7 @@ from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.errors import BenchError
 from qsft_bench.model.decoder import Outputs
 from qsft_bench.model.network import Head, frozen_copy, polyak
-from qsft_bench.token_agent import Config, Decoding, TokenAgent, Variant
+from qsft_bench.token_agent import Config, Decoding, TokenAgent, Variant, beta_grid
 from qsft_bench.tokens import DUMMY, TokenBatch
 from qsft_bench.train import Run, Training
 
@@ -90,11 +90,7 @@ class QSFT(TokenAgent):
     config_type: ClassVar[type[Config]] = QSFTConfig
     decoding_type: ClassVar[type[Decoding]] = QSFTDecoding
     overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {"wordle": {"training": Training(steps=0.5, learning_rate=0.5)}}
-    grid: ClassVar[Sequence[Decoding]] = tuple(
-        QSFTDecoding(beta=beta, greedy=greedy)
-        for greedy, betas in ((False, (32.0, 64.0, 128.0)), (True, (8.0, 16.0, 32.0, 64.0, 128.0)))
-        for beta in betas
-    )
+    grid: ClassVar[Sequence[Decoding]] = beta_grid(QSFTDecoding)
     variants: ClassVar[Mapping[str, Variant]] = {
         "paper": Variant(
             {"leftover": "uniform", "backup": "max", "warm_start": "none"},

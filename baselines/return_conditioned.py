@@ -34,6 +34,7 @@ class ReturnConditioned(SFT):
     """SFT given the return."""
 
     summary: ClassVar[str] = "sft conditioned on the return, asked for the best tenth's"
+    imitates: ClassVar[bool] = False
     config_type: ClassVar[type[Config]] = ReturnConditionedConfig
     overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {"wordle": {"training": Training(steps=0.5)}}
     grid: ClassVar[Sequence[Decoding]] = TEMPERATURES

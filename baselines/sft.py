@@ -18,6 +18,7 @@ class SFT(TokenAgent):
     """pi_phi = argmin E[-log pi_phi(a|s)] (Eq. 2), played by sampling at temperature 1 as in the paper."""
 
     summary: ClassVar[str] = "supervised fine-tuning on all the data, sampled at temperature 1"
+    imitates: ClassVar[bool] = True
 
     def build(self, data: TokenDataset, run: Run) -> None:
         self.networks["policy"] = self.network(data, run, {"policy": Head(data.codec.outputs)})
@@ -34,4 +35,5 @@ class SFT(TokenAgent):
 
     def diagnose(self, data: TokenDataset) -> dict[str, float]:
         device = self.networks["policy"].device
-        return imitation_gap(lambda batch: self.log_probability(batch.to(device)).cpu(), data)
+        found = imitation_gap(lambda batch: self.log_probability(batch.to(device)).cpu(), data)
+        return found if self.imitates else {"validation_loss": found["validation_loss"]}

@@ -130,7 +130,7 @@ def provenance(pipeline: Pipeline, cells: Sequence[Cell], stages: dict[str, floa
     """Where the numbers of these cells come from: code, machine, data, training time and the decoding chosen."""
     decoding: dict[str, dict[str, str]] = {}
     datasets: dict[str, str] = {}
-    training: dict[str, Any] = {}
+    training: dict[str, dict[str, str]] = {}
     for cell in cells:
         if cell.training_seed or not _learns(cell.agent):
             continue
@@ -141,8 +141,8 @@ def provenance(pipeline: Pipeline, cells: Sequence[Cell], stages: dict[str, floa
             decoding.setdefault(cell.agent, {})[heading] = agent.decoding.describe()
             options = ", ".join(f"{key}={value}" for key, value in sizes.options.items()) or "default"
             datasets[heading] = f"{recipe(spec, cell.tier, sizes).episodes:,} episodes, {options}, tokens: {sizes.codec}"
-        if "training" in agent.meta:
-            training[str(cell)] = {key: agent.meta["training"][key] for key in ("steps", "episodes", "seconds")}
+            if "training" in agent.meta:
+                training.setdefault(cell.agent, {})[heading] = _training(agent)
     return {
         "commit": commit(),
         "hardware": hardware(),
@@ -152,3 +152,19 @@ def provenance(pipeline: Pipeline, cells: Sequence[Cell], stages: dict[str, floa
         "datasets": datasets,
         "training": training,
     }
+
+
+def _training(agent: Any) -> str:
+    """How an agent was trained, what it reached, and whether it knows how well it plays (normalised returns)."""
+    meta = agent.meta
+    made = meta["training"]
+    parts = [f"{made['steps']:,} steps on {made['episodes']:,} episodes in {made['seconds'] / 60:.0f} min"]
+    gaps = [entry["gap_closed"] for entry in made["history"] if "gap_closed" in entry]
+    if gaps and agent.imitates:
+        parts.append(f"{gaps[-1]:.1%} of the gap to the exact behaviour's loss closed")
+    if "started_from" in meta:
+        parts.insert(0, "after " + ", ".join(origin["agent"] for origin in meta["started_from"].values()))
+    if "start_value" in meta:
+        value = meta["start_value"]
+        parts.append(f"value at the start {value['estimated']:.2f}, its own play returned {value['played']:.2f}")
+    return "; ".join(parts)

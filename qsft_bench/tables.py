@@ -141,8 +141,8 @@ class Table:
         summary: what the preset is, one line.
         columns: in order.
         cells: row by row, every agent on every column.
-        provenance: commit, hardware, versions, stages (name -> seconds), decoding (agent -> column -> text), datasets
-            (column -> text); every key optional.
+        provenance: commit, hardware, versions, stages (name -> seconds), decoding and training (agent -> column -> text),
+            datasets (column -> text); every key optional.
         printed_as: agents that print under another name here.
     """
 
@@ -276,7 +276,8 @@ def markdown(table: Table) -> str:
         blocks.append("Rows marked (paper): Hong, Dragan and Levine (2024), other models and data, so not the same experiment.")
     blocks.append("Overlapping intervals rank nobody; `paired.csv` compares agents on the same episodes.")
     blocks += _references(table)
-    blocks += _decodings(table)
+    blocks += _by_agent(table, "decoding", "Decoding and hyperparameters")
+    blocks += _by_agent(table, "training", "Training")
     blocks += _provenance(table)
     return "\n\n".join(blocks) + "\n"
 
@@ -551,16 +552,16 @@ def _references(table: Table) -> list[str]:
     return ["## Reference scores", _grid(head, rows), *verdicts]
 
 
-def _decodings(table: Table) -> list[str]:
-    """Hyperparameters and decodings, as tuned, of the agents shown."""
-    decoding = table.provenance.get("decoding") or {}
-    shown = [column.name for column in table.columns if any(column.name in own for own in decoding.values())]
+def _by_agent(table: Table, key: str, title: str) -> list[str]:
+    """What provenance says of each agent shown, by column."""
+    texts = table.provenance.get(key) or {}
+    shown = [column.name for column in table.columns if any(column.name in own for own in texts.values())]
     rows = []
-    for agent in sorted(decoding, key=_agent_order):
-        if any(name in decoding[agent] for name in shown):
-            texts = (str(decoding[agent].get(name, MISSING)) for name in shown)
-            rows.append([_markdown(text) for text in (table.printed_as.get(agent, agent), *texts)])
-    return ["## Decoding and hyperparameters", _grid(["Agent", *map(_markdown, shown)], rows, numbers=False)] if rows else []
+    for agent in sorted(texts, key=_agent_order):
+        if any(name in texts[agent] for name in shown):
+            own = (str(texts[agent].get(name, MISSING)) for name in shown)
+            rows.append([_markdown(text) for text in (table.printed_as.get(agent, agent), *own)])
+    return [f"## {title}", _grid(["Agent", *map(_markdown, shown)], rows, numbers=False)] if rows else []
 
 
 def _provenance(table: Table) -> list[str]:

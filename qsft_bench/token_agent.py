@@ -62,6 +62,13 @@ class Decoding:
         return ", ".join(f"{key}={value}" for key, value in asdict(self).items())
 
 
+def beta_grid(kind: type[Decoding]) -> tuple[Decoding, ...]:
+    """Eight decodings for an agent whose policy is pi exp(beta x): as many as the temperatures that imitation chooses from."""
+    sampled, greedy = (32.0, 64.0, 128.0), (8.0, 16.0, 32.0, 64.0, 128.0)
+    make: Any = kind
+    return (*(make(beta=beta) for beta in sampled), *(make(beta=beta, greedy=True) for beta in greedy))
+
+
 @dataclass(frozen=True)
 class Variant:
     """A named setting of an agent: fields of its `Config` that differ from the default, and its decodings if they do."""
@@ -87,6 +94,7 @@ class TokenAgent(Agent):
         variants: named settings beside the default; `qsft@paper` is the agent `qsft` in its variant `paper`.
         sweep: decodings that an ablation compares on validation seeds.
         reuses: the agent whose checkpoint this one plays with another decoding (then it trains nothing), or empty.
+        imitates: whether it learns the behaviour itself, so that the behaviour's exact likelihood is its target.
         networks: by name; those in `played()` are saved.
     """
 
@@ -98,6 +106,7 @@ class TokenAgent(Agent):
     sweep: ClassVar[Sequence[Decoding]] = ()
     default_decoding: ClassVar[Decoding | None] = None
     reuses: ClassVar[str] = ""
+    imitates: ClassVar[bool] = False
 
     def __init__(self, config: Config | None = None, decoding: Decoding | None = None) -> None:
         self.config: Any = config if config is not None else self.config_type()

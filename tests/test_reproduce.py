@@ -1,0 +1,70 @@
+"""The tables in results/, from records to files, and the one that the README shows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from qsft_bench.pipeline import Pipeline
+from qsft_bench.preset import scale
+from qsft_bench.registry import env_spec
+from qsft_bench.reproduce import make_ablation, make_separation, make_table
+from tests.examples import TINY
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def pipeline(root: Path) -> Pipeline:
+    stitching = replace(scale("smoke", env_spec("stitching")), evaluation_episodes=6)
+    return Pipeline(root=root, scales={"wordle": TINY, "stitching": stitching})
+
+
+def test_a_table_is_written_with_its_records_and_where_they_came_from(pipeline: Pipeline) -> None:
+    make_table(pipeline, 1, "smoke", ("random", "behaviour"))
+    results = pipeline.results("smoke")
+    cells = pd.read_csv(results / "table1.csv").set_index(["agent", "column"])
+    records = pd.read_parquet(results / "records" / "wordle" / "behaviour-seed0.parquet")
+    assert cells.loc[("behaviour", "Wordle"), "mean"] == pytest.approx(records["score"].mean())
+    assert cells.loc[("behaviour", "Wordle"), "n"] == len(records) == TINY.evaluation_episodes
+    assert (results / "records" / "wordle" / "behaviour-seed0.transcripts.parquet").exists()
+    assert {path.suffix for path in results.glob("table1.*")} == {".md", ".csv", ".json", ".tex"}
+    assert json.loads((results / "provenance.json").read_text())["table1"]["hardware"]
+    assert "not built yet" in (results / "table1.md").read_text()
+
+
+def test_separation_stands_beside_the_table(pipeline: Pipeline) -> None:
+    make_table(pipeline, 1, "smoke", ("random",))
+    make_separation(pipeline, "smoke", ("random",))
+    results = pipeline.results("smoke")
+    cells = pd.read_csv(results / "separation.csv")
+    assert set(cells["column"]) == {"Wordle habit", "Stitching"}
+    assert set(json.loads((results / "provenance.json").read_text())) == {"table1", "separation"}
+    assert (results / "paired.csv").exists()
+
+
+@pytest.mark.nightly
+def test_ablation_compares_every_variant_and_every_decoding(pipeline: Pipeline) -> None:
+    table = make_ablation(pipeline, "qsft", "wordle", "habit", "smoke")
+    results = pipeline.results("smoke")
+    assert {cell.agent for cell in table.cells if cell.interval} >= {
+        "sft",
+        "sft_greedy",
+        "sft_temp",
+        "qsft",
+        "qsft@paper",
+        "qsft@mc",
+    }
+    assert (results / "qsft_ablation.png").stat().st_size > 1000
+    assert len(pd.read_csv(results / "qsft_decodings.csv")) == 40
+
+
+def test_the_readme_shows_the_committed_table() -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    for name in ("table1", "separation"):
+        shown = readme.partition(f"<!-- {name} -->\n")[2].partition(f"<!-- /{name} -->")[0].strip()
+        assert shown and shown in (REPOSITORY / "results" / "small" / f"{name}.md").read_text()
