@@ -64,6 +64,8 @@ def generate(
         _check_same(existing, recipe, directory)
         known = existing.shards
         if all((directory / shard.file).exists() for shard in existing.shards):
+            if not (directory / "card.md").exists():
+                write_text(directory / "card.md", card(existing))
             progress(recipe.episodes, recipe.episodes)
             return EpisodeDataset(directory)
     starts = range(0, recipe.episodes, recipe.shard_episodes)
