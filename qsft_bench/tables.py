@@ -15,7 +15,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -271,7 +271,7 @@ def markdown(table: Table) -> str:
         blocks.append(f"**{SMOKE_NOTE}**")
     blocks += [" ".join(_markdown(line) for line in _caption(table))]
     matrix = [[_markdown(agent), *values] for agent, *values in _matrix(table)]  # values are this module's own text
-    blocks.append(_grid(["Agent", *(_markdown(column.name) for column in table.columns)], matrix))
+    blocks.append(_grid(["Agent", *(_markdown(_heading(table, column)) for column in table.columns)], matrix))
     if any(cell.paper is not None for cell in table.cells):
         blocks.append("Rows marked (paper): Hong, Dragan and Levine (2024), other models and data, so not the same experiment.")
     blocks.append("Overlapping intervals rank nobody; `paired.csv` compares agents on the same episodes.")
@@ -291,7 +291,7 @@ def latex(table: Table) -> str:
         rf"\caption{{{note}{_latex(' '.join([table.title + '.', *_caption(table)]))}}}",
         rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
         r"\toprule",
-        " & ".join(["Agent", *(_latex(column.name) for column in table.columns)]) + r" \\",
+        " & ".join(["Agent", *(_latex(_heading(table, column)) for column in table.columns)]) + r" \\",
         r"\midrule",
         *(" & ".join(_latex(text) for text in row) + r" \\" for row in _matrix(table)),
         r"\bottomrule",
@@ -302,9 +302,16 @@ def latex(table: Table) -> str:
 
 
 def render(table: Table) -> RichTable:
-    """The matrix for a terminal."""
+    """The matrix for a terminal, which is too narrow for columns that nothing fills yet: they are named below it."""
+    absent = [column.name for column in table.columns if _not_built(table, column)]
+    table = replace(
+        table,
+        columns=tuple(column for column in table.columns if column.name not in absent),
+        cells=tuple(cell for cell in table.cells if cell.column not in absent),
+    )
     note = f"{SMOKE_NOTE}\n" if table.preset == "smoke" else ""
-    title, caption = Text(_plain(table.title)), Text(note + _plain(" ".join(_caption(table))))
+    lines = [*_caption(table), *([f"Not built yet: {', '.join(absent)}."] if absent else [])]
+    title, caption = Text(_plain(table.title)), Text(note + _plain(" ".join(lines)))
     shown = RichTable(title=title, caption=caption, caption_justify="left")
     shown.add_column("Agent", no_wrap=True)
     for column in table.columns:
@@ -508,9 +515,18 @@ def _matrix(table: Table) -> list[list[str]]:
     return rows
 
 
+def _not_built(table: Table, column: Column) -> bool:
+    return all(cell.absent == NOT_BUILT and cell.interval is None for cell in table.cells if cell.column == column.name)
+
+
+def _heading(table: Table, column: Column) -> str:
+    """A column's name, and whether anything can fill it."""
+    return f"{column.name} ({NOT_BUILT})" if _not_built(table, column) else column.name
+
+
 def _value(cell: Cell, column: Column, mixed: bool) -> str:
     if (found := cell.interval) is None:
-        return cell.absent
+        return "" if cell.absent == NOT_BUILT else cell.absent  # the heading says so
     bounds = "?" if math.isnan(found.low) else f"{column.text(found.low)}, {column.text(found.high)}"
     mark = " †" if mixed and found.over == "episodes" else ""
     return f"{column.text(found.mean)} [{bounds}]{mark}"

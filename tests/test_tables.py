@@ -114,7 +114,7 @@ def row(text: str, agent: str) -> list[str]:
 def test_returns_and_percent_side_by_side() -> None:
     # Wordle: mean -3, standard error sqrt(.5), t(.975, 4) = 2.776; Pick: Wilson for 50 of 100
     table = table1(play("qsft", "Wordle", [-1, -2, -3, -4, -5]), play("qsft", "Pick", [1, 0] * 50))
-    assert row(markdown(table), "qsft")[1:4] == ["-3.00 [-4.96, -1.04]", "not built yet", "50 [40, 60]"]
+    assert row(markdown(table), "qsft")[1:4] == ["-3.00 [-4.96, -1.04]", "", "50 [40, 60]"]
     cells = frame(table).set_index(["agent", "column"])
     pick = cells.loc[("qsft", "Pick")]
     assert pick[["n", "seeds", "mean", "ci_low", "ci_high", "paper"]].tolist() == pytest.approx(
@@ -181,7 +181,24 @@ def test_rows_are_in_the_house_order_with_strangers_before_random() -> None:
 
 def test_columns_are_verbatim() -> None:
     head = next(line for line in markdown(table1()).splitlines() if line.startswith("| Agent"))
-    assert head == "| Agent | Chess | Wordle | 20Q | Pick | Examine | Clean | Heat | Cool | Pick2 |"
+    built = head.replace(f" ({NOT_BUILT})", "")
+    assert built == "| Agent | Chess | Wordle | 20Q | Pick | Examine | Clean | Heat | Cool | Pick2 |"
+    assert head.startswith(f"| Agent | Chess ({NOT_BUILT}) | Wordle | 20Q ({NOT_BUILT}) | Pick |")  # SPECS declare the others
+
+
+def test_a_terminal_leaves_out_columns_that_nothing_fills() -> None:
+    shown = render(table1(play("qsft", "Wordle", [-1, -2])))
+    assert [str(column.header) for column in shown.columns] == [
+        "Agent",
+        "Wordle",
+        "Pick",
+        "Examine",
+        "Clean",
+        "Heat",
+        "Cool",
+        "Pick2",
+    ]
+    assert "Not built yet: Chess, 20Q." in str(shown.caption)
 
 
 def test_table_3_prints_sft_as_bc() -> None:
@@ -191,7 +208,8 @@ def test_table_3_prints_sft_as_bc() -> None:
     text = markdown(table)
     assert row(text, "bc (paper)") == ["44", "32", ""]
     assert "| bc | temperature 1 |" in text
-    assert row(text, "qsft")[2] == NOT_BUILT  # Drawer Grasp: ARM does not declare it
+    assert f"| Drawer Grasp ({NOT_BUILT}) |" in text  # ARM does not declare it
+    assert row(text, "qsft")[2] == ""
     with pytest.raises(BenchError, match="prints 'sft' as 'bc'"):
         build_table(3, pd.concat([records, play("bc", "Pick Object", [1])]), "small", specs=SPECS)
 
