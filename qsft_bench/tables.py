@@ -362,7 +362,8 @@ def paired_frame(records: pd.DataFrame, *, specs: Iterable[EnvSpec] | None = Non
     Every agent that is not mere imitation against each of `IMITATION`, and against the best of them by mean (again, as
     `best_sft:<name>`: the row that decides whether there is a win); `qsft` also against ilql, filtered_bc and
     return_conditioned. Differences are in the printed unit (percentage points for success), a positive one favours
-    `agent_a`, and `n` counts the common episode seeds; 0 where two agents share none.
+    `agent_a`, and `n` counts the common episode seeds; 0 where two agents share none. Intervals run over trainings where two
+    agents share several training seeds, else over episodes.
 
     Raises:
         BenchError: as `build_columns`.
@@ -449,7 +450,9 @@ def _measured(agent: str, column: Column, records: pd.DataFrame) -> Interval:
 def _difference(a: pd.DataFrame, b: pd.DataFrame, column: Column) -> tuple[int, float, float, float]:
     if not set(a["episode_seed"]) & set(b["episode_seed"]):
         return 0, math.nan, math.nan, math.nan
-    found = paired(a, b, binary=column.success).scaled(column.unit)
+    # Over trainings as soon as both agents have several: a win that another training would undo is none.
+    shared = set(a["training_seed"]) & set(b["training_seed"])
+    found = paired(a, b, binary=column.success, over="training seeds" if len(shared) > 1 else "episodes").scaled(column.unit)
     return found.n, round(found.mean, 6), round(found.low, 6), round(found.high, 6)
 
 

@@ -459,6 +459,13 @@ def test_pairs_of_success_are_percentage_points_on_common_seeds() -> None:
     assert found["n"] == 0 and math.isnan(found["difference"])
 
 
+def test_pairs_of_several_trainings_run_over_trainings() -> None:
+    # Means of the trainings differ by 1, 2 and 3: mean 2, half-width 4.302653 / sqrt(3), whatever the episodes do
+    records = pd.concat([play("qsft", "Wordle", [1, 1], [2, 2], [3, 3]), play("sft", "Wordle", [0, 0], [0, 0], [0, 0])])
+    row = paired_frame(records, specs=SPECS).iloc[0]
+    assert row[["n", "difference", "ci_low", "ci_high"]].tolist() == [2, 2, -0.484138, 4.484138]
+
+
 def test_pairs_follow_the_tables_columns(tmp_path: Path) -> None:
     columns = ["Wordle habit", "Pick", "Wordle"]
     records = pd.concat([play(agent, column, [1, 0]) for column in columns for agent in ("qsft", "sft")])
