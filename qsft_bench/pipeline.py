@@ -4,7 +4,7 @@
 data/<preset>/<task>/                          shards and manifest          (task = `wordle`, `wordle-habit`)
 runs/<preset>/<task>/tokens/                   token cache
 runs/<preset>/<task>/seed0/<agent>/            checkpoint; `state/` while it trains
-runs/<preset>/<task>/records/<agent>-seed0.parquet
+runs/<preset>/<task>/records/<agent>-seed0-<configuration>.parquet
 results/<preset>/checkpoints/<task>/<agent>/   published checkpoints, used before anything is trained
 results/<preset>/                              tables, figures, and the records they were made from
 ```
@@ -32,8 +32,8 @@ from qsft_bench.dataset.generate import generate, recipe
 from qsft_bench.dataset.store import EpisodeDataset
 from qsft_bench.dataset.tokens import TokenDataset, tokenise
 from qsft_bench.errors import BenchError
-from qsft_bench.evaluate import Cell, Origin, evaluate, mean_score, play_episodes, read_records, task_name
-from qsft_bench.files import atomic_directory, json_sha256, read_json
+from qsft_bench.evaluate import Cell, Origin, evaluate, mean_score, play_episodes, task_name
+from qsft_bench.files import atomic_directory, atomic_path, json_sha256, read_json
 from qsft_bench.preset import Scale, scale
 from qsft_bench.registry import agent_class, env_spec
 from qsft_bench.workers import worker_pool
@@ -262,13 +262,16 @@ class Pipeline:
         """The cell's evaluation records, played if they are missing."""
         spec = env_spec(cell.env)
         agent, origin = self.player(cell)
-        path = self.runs(cell) / "records" / f"{cell.agent}-seed{cell.training_seed}.parquet"
-        if path.exists() and set(read_records(path)["config_hash"]) != {origin.config_hash(cell)}:
-            path.unlink()  # of an older checkpoint or decoding: stale, never mixed
+        path = self._records_path(cell, origin)
         count = self.scale(cell).evaluation_episodes if episodes is None else episodes
         return evaluate(
             agent, cell, spec, origin, count, path, lambda done, total: self.progress(f"eval {cell}", done, total, "episodes")
         )
+
+    def _records_path(self, cell: Cell, origin: Origin) -> Path:
+        """Records of another checkpoint or decoding stand in a file of their own: never mixed, never lost."""
+        name = f"{cell.agent}-seed{cell.training_seed}-{origin.config_hash(cell)[:8]}.parquet"
+        return self.runs(cell) / "records" / name
 
     def all_records(self, cells: Sequence[Cell]) -> pd.DataFrame:
         """The records of many cells, `jobs` of them side by side, prerequisites first."""
@@ -351,10 +354,11 @@ class Pipeline:
     def copy_records(self, cells: Iterable[Cell]) -> None:
         """Put the records behind a table beside it."""
         for cell in cells:
-            for path in (self.runs(cell) / "records").glob(f"{cell.agent}-seed{cell.training_seed}.*parquet"):
-                target = self.results(cell.preset) / "records" / cell.task / path.name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, target)
+            path = self._records_path(cell, self.player(cell)[1])
+            target = self.results(cell.preset) / "records" / cell.task / f"{cell.agent}-seed{cell.training_seed}.parquet"
+            for suffix in (".parquet", ".transcripts.parquet"):
+                with atomic_path(target.with_suffix(suffix)) as temporary:
+                    shutil.copyfile(path.with_suffix(suffix), temporary)
 
 
 class _QueueProgress:
