@@ -176,6 +176,8 @@ def train(learner: Learner, data: TokenDataset, run: Run, training: Training, id
     batch_size = run.scale.batch_size
     peak = training.learning_rate * run.scale.learning_rate
     state = _State(run.directory / "state", json_sha256(dict(identity)))
+    if run.device.startswith("cuda:"):
+        torch.cuda.set_device(run.device)  # accelerate takes the current device
     AcceleratorState._reset_state()  # accelerate remembers the precision of the first training in the process
     accelerator = Accelerator(
         cpu=run.device == "cpu",
