@@ -20,6 +20,14 @@
    information from the end of an episode travels one token per Polyak lag.
 3. Play pi(a|s) ~ pi(a|s) exp(beta x), x = Q (`extraction="ratio"`) or p (`extraction="prob"`, the paper's).
 
+Why these defaults (`results/small/qsft_ablation.md`, Wordle habit, one choice changed at a time):
+- `shadow`: the ratio of two networks is what fails. `dummy` loses 0.6 of return, and `uniform` values the start at 1.0 where
+  its own play returns 0.2: theta goes on fitting pi while phi does not, and every backup adds the largest error to the next.
+- `soft`: with one network all backups play alike there, but `max` values the start above what its own play returns, and
+  `mc` (one step of policy improvement) cannot stitch: at most 1.2 of 1.6 on the stitching task, where `soft` reaches 1.59.
+- `mc` warm start: `none` ends in the same place here, where an episode is six action tokens; it costs nothing.
+- beta from 32 on validation seeds: with the paper's beta = 1 play is almost the behaviour's, whatever the values.
+
 The variant `qsft@paper` is Eq. 3 and Algorithm 1 to the letter, played with beta = 1.
 """
 
