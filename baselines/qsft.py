@@ -168,7 +168,7 @@ class QSFT(TokenAgent):
             target = lambda_return(batch, q.gather(-1, batch.action[:, None]).squeeze(-1), value, self.config.trace)
         else:
             target = batch.reward + batch.discount * batch.next_value(value)
-        return target.clamp(0, 1), {"support": inside.float().sum(-1).mean(), "value": value.mean()}
+        return target.clamp(0, 1), {"support": inside.sum(-1).float().mean(), "value": value.mean()}
 
     def values(self, batch: TokenBatch, network: str) -> tuple[torch.Tensor, torch.Tensor]:
         """log pi (K, V) and Q (K, V) at every action token's state."""
@@ -256,12 +256,12 @@ def backup_value(log_pi: torch.Tensor, q: torch.Tensor, inside: torch.Tensor, ba
     """V (K,) from log pi, Q and the support, each (K, V); a state without support has the value of its likeliest action."""
     inside = inside | (~inside.any(-1, keepdim=True) & (log_pi >= log_pi.amax(-1, keepdim=True)))
     if backup == "max":
-        return torch.where(inside, q, torch.full_like(q, -torch.inf)).amax(-1)
-    log_pi = F.log_softmax(torch.where(inside, log_pi, torch.full_like(log_pi, -torch.inf)), -1)
+        return q.masked_fill(~inside, -torch.inf).amax(-1)
+    supported = log_pi.masked_fill(~inside, -torch.inf)  # pi renormalised within the support, but for its constant
     if backup in ("soft", "lambda"):
-        return (log_pi + soft * q).logsumexp(-1) / soft
+        return ((supported + soft * q).logsumexp(-1) - supported.logsumexp(-1)) / soft
     if backup == "policy":
-        return (F.softmax(log_pi + soft * q, -1) * q).sum(-1)
+        return (F.softmax(supported + soft * q, -1) * q).sum(-1)
     raise BenchError(f"unknown backup {backup!r}; known: max, soft, policy, mc, lambda")
 
 
