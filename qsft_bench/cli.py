@@ -424,7 +424,11 @@ def _cell(options: Any) -> tuple[Pipeline, Cell]:
         decodings={options.agent: options.decoding} if hasattr(options, "decoding") else {},
         trackers=getattr(options, "trackers", ()),
     )
-    return pipeline, Cell(options.agent, task.env, task.tier, task.preset, options.training_seed)
+    cell = Cell(options.agent, task.env, task.tier, task.preset, options.training_seed)
+    missing = pipeline.missing(cell) if pipeline.train else []
+    if missing:
+        print(f"to make first: {', '.join(missing)}; each is kept, and goes on from where it was stopped", file=sys.stderr)
+    return pipeline, cell
 
 
 def _pipeline(where: Where, **options: Any) -> Pipeline:

@@ -163,6 +163,18 @@ class Pipeline:
             )
         return None
 
+    def missing(self, cell: Cell) -> list[str]:
+        """What must be made before the cell can be played, in order, for people."""
+        if not _learns(cell) or self.finished(cell) is not None:
+            return []
+        sizes, cls, steps = self.scale(cell), agent_class(cell.agent), []
+        if not (self.root / "data" / cell.preset / cell.task / "manifest.json").exists():
+            steps.append(f"{sizes.dataset_episodes:,} episodes of data")
+        for needed in prerequisites(cell):
+            steps += self.missing(needed)
+        trains = "" if cls.reuses else f" ({self.config(cell).training.gradient_steps(sizes):,} gradient steps)"  # type: ignore[attr-defined]
+        return list(dict.fromkeys([*steps, cell.agent + trains]))
+
     def config(self, cell: Cell) -> Any:
         """The training configuration of the cell's agent."""
         cls: Any = agent_class(cell.agent)

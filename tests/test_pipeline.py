@@ -170,6 +170,12 @@ def test_no_train_refuses(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
+def test_it_says_what_must_be_made_first(tmp_path: Path, copied: Path) -> None:
+    assert pipeline(tmp_path).missing(cell("sft_greedy")) == ["120 episodes of data", "sft (6 gradient steps)", "sft_greedy"]
+    assert pipeline(tmp_path).missing(cell("random")) == []
+    assert pipeline(copied).missing(cell("qsft")) == []
+
+
 def test_no_train_plays_what_needs_no_training(tmp_path: Path) -> None:
     assert len(pipeline(tmp_path, train=False).all_records([cell("random")])) == TINY.evaluation_episodes
 
