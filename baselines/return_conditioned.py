@@ -45,13 +45,10 @@ class ReturnConditioned(SFT):
         self.meta["target_return"] = float(best[len(best) // 2])
 
     def log_probability(self, batch: TokenBatch) -> torch.Tensor:
-        low, high = self.meta["return_bounds"]
-        normalised = ((batch.episode_return - low) / (high - low)).cpu().numpy()
-        tokens = torch.from_numpy(return_token(normalised)).to(batch.ids.device)
+        tokens = torch.from_numpy(return_token(self.normalise(batch.episode_return).cpu().numpy())).to(batch.ids.device)
         ids = batch.ids.clone()
         ids[torch.div(batch.position, batch.ids.shape[1], rounding_mode="floor"), 0] = tokens
         return super().log_probability(replace(batch, ids=ids))
 
     def prefix(self) -> int:
-        low, high = self.meta["return_bounds"]
-        return int(return_token((self.meta["target_return"] - low) / (high - low)))
+        return int(return_token(self.normalise(self.meta["target_return"])))

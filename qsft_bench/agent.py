@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qsft_bench.episode import Action, Episode
+from qsft_bench.noise import uniform
 from qsft_bench.spec import EnvSpec
 
 if TYPE_CHECKING:
@@ -67,3 +70,35 @@ class Agent(ABC):
     def load(cls, directory: Path, device: str = "cpu") -> Self:
         """Read what `save` wrote."""
         raise NotImplementedError(f"{cls.__name__} has nothing to load")
+
+
+class KnownPolicy(Agent):
+    """A scripted agent with a known distribution over a fixed list of texts; behaviour policies are such.
+
+    Attributes:
+        actions: every text it may write, in the order of `probabilities`.
+    """
+
+    actions: Sequence[str]
+
+    @abstractmethod
+    def probabilities(self, episodes: Sequence[Episode]) -> NDArray[np.float64]:
+        """Probability of every one of `actions` as the next, shape (episodes, actions)."""
+
+    def act(self, episodes: Sequence[Episode]) -> list[Action]:
+        """One action an episode, by inverse transform of one draw of the episode's noise."""
+        cumulative = self.probabilities(episodes).cumsum(axis=1)
+        cumulative /= cumulative[:, -1:]
+        draws = uniform([episode.seed for episode in episodes], [episode.length for episode in episodes])
+        return [self.actions[index] for index in (cumulative > draws[:, None]).argmax(axis=1)]
+
+    def log_likelihood(self, episodes: Sequence[Episode], actions: Sequence[Action]) -> NDArray[np.float64]:
+        """Exact log-probability (nats) of `actions`, shape (episodes,); -inf for a text that `act` never writes."""
+        indices = np.array([self._index.get(action, -1) if isinstance(action, str) else -1 for action in actions], dtype=int)
+        probabilities = self.probabilities(episodes)[np.arange(len(indices)), indices]
+        with np.errstate(divide="ignore"):
+            return np.log(np.where(indices >= 0, probabilities, 0.0))
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {text: index for index, text in enumerate(self.actions)}

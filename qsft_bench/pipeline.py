@@ -19,7 +19,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -31,6 +31,7 @@ import pandas as pd
 from qsft_bench.dataset.generate import generate, recipe
 from qsft_bench.dataset.store import EpisodeDataset
 from qsft_bench.dataset.tokens import TokenDataset, tokenise
+from qsft_bench.episode import Episode
 from qsft_bench.errors import BenchError
 from qsft_bench.evaluate import Cell, Origin, evaluate, mean_score, play_episodes, task_name
 from qsft_bench.files import atomic_directory, atomic_path, json_sha256, read_json
@@ -57,7 +58,7 @@ class Pipeline:
         device: of training and play.
         jobs: processes for work that is independent.
         progress: told about every stage.
-        scales: environment name -> `Scale` that stands in for the preset's (`--set`).
+        scales: environment name -> `Scale` that stands in for the preset's (`--scale.*`).
         configs: agent name -> training configuration that stands in for its default.
         decodings: agent name -> decoding that stands in for the tuned one.
         trackers: accelerate's trackers for training.
@@ -82,6 +83,9 @@ class Pipeline:
     def runs(self, cell: Cell) -> Path:
         return self.root / "runs" / cell.preset / cell.task
 
+    def data(self, cell: Cell) -> Path:
+        return self.root / "data" / cell.preset / cell.task
+
     def results(self, preset: str) -> Path:
         return self.root / "results" / preset
 
@@ -89,11 +93,10 @@ class Pipeline:
 
     def dataset(self, cell: Cell) -> EpisodeDataset:
         """The behaviour data of the cell's task, generated if it is missing."""
-        directory = self.root / "data" / cell.preset / cell.task
         wanted = recipe(env_spec(cell.env), cell.tier, self.scale(cell))
         stage = f"data {cell.task}"
         return generate(
-            directory, wanted, jobs=self.jobs, progress=lambda done, total: self.progress(stage, done, total, "episodes")
+            self.data(cell), wanted, jobs=self.jobs, progress=lambda done, total: self.progress(stage, done, total, "episodes")
         )
 
     def tokens(self, cell: Cell) -> TokenDataset:
@@ -165,10 +168,10 @@ class Pipeline:
 
     def missing(self, cell: Cell) -> list[str]:
         """What must be made before the cell can be played, in order, for people."""
-        if not _learns(cell) or self.finished(cell) is not None:
+        if not learns(cell.agent) or self.finished(cell) is not None:
             return []
         sizes, cls, steps = self.scale(cell), agent_class(cell.agent), []
-        if not (self.root / "data" / cell.preset / cell.task / "manifest.json").exists():
+        if not (self.data(cell) / "manifest.json").exists():
             steps.append(f"{sizes.dataset_episodes:,} episodes of data")
         for needed in prerequisites(cell):
             steps += self.missing(needed)
@@ -225,27 +228,29 @@ class Pipeline:
 
     def tune(self, agent: Any, cell: Cell) -> Any:
         """The agent under the decoding of its grid with the best mean on validation seeds."""
-        spec, sizes = env_spec(cell.env), self.scale(cell)
-        seeds = spec.validation_seeds[: sizes.validation_episodes]
-        grid = agent.grid_for(cell.variant)
-        tried: list[dict[str, Any]] = []
-        plays = []
-        for index, decoding in enumerate(grid):
-            self.progress(f"tune {cell}", index, len(grid), decoding.describe())
-            plays.append(play_episodes(agent.with_decoding(decoding), spec, sizes.options, seeds))
-            tried.append({"decoding": asdict(decoding), "score": mean_score(plays[-1], spec)})
-        best = max(range(len(tried)), key=lambda index: tried[index]["score"])
+        spec, grid = env_spec(cell.env), agent.grid_for(cell.variant)
+        plays = list(self.validate(agent, cell, grid, "tune"))
+        scores = [mean_score(play, spec) for play in plays]
+        best = scores.index(max(scores))
+        tried = [{"decoding": asdict(decoding), "score": score} for decoding, score in zip(grid, scores, strict=True)]
         tuned = agent.with_decoding(grid[best])
-        tuned.meta = {**agent.meta, "tuning": {"episodes": len(seeds), "tried": tried}}
+        tuned.meta = {**agent.meta, "tuning": {"episodes": len(plays[best]), "tried": tried}}
         note = grid[best].describe()
         value = tuned.start_value(plays[best])
         if value is not None:  # does the agent know how well it plays?
-            low, high = tuned.meta["return_bounds"]
-            played = (sum(episode.total_return for episode in plays[best]) / len(seeds) - low) / (high - low)
+            played = tuned.normalise(sum(episode.total_return for episode in plays[best]) / len(plays[best]))
             tuned.meta["start_value"] = {"estimated": value, "played": played}
             note += f"; value at the start {value:.3f}, played {played:.3f}"
         self.progress(f"tune {cell}", len(grid), len(grid), note)
         return tuned
+
+    def validate(self, agent: Any, cell: Cell, decodings: Sequence[Any], stage: str) -> Iterator[list[Episode]]:
+        """The agent's play on the validation seeds under each of `decodings`."""
+        spec, sizes = env_spec(cell.env), self.scale(cell)
+        seeds = spec.validation_seeds[: sizes.validation_episodes]
+        for index, decoding in enumerate(decodings):
+            self.progress(f"{stage} {cell}", index, len(decodings), decoding.describe())
+            yield play_episodes(agent.with_decoding(decoding), spec, sizes.options, seeds)
 
     # Records ----------------------------------------------------------------------------------------------------------
 
@@ -301,7 +306,7 @@ class Pipeline:
         return pd.concat([found[cell] for cell in cells], ignore_index=True) if cells else pd.DataFrame()
 
     def _to_train(self, cell: Cell) -> bool:
-        return _learns(cell) and self.finished(cell) is None
+        return learns(cell.agent) and self.finished(cell) is None
 
     def _in_order(self, cells: Sequence[Cell]) -> list[Cell]:
         """The cells and whatever must be trained for them, each after its prerequisites."""
@@ -392,10 +397,11 @@ def _blocked(cell: Cell, waiting: Sequence[Cell], busy: set[Cell]) -> bool:
     return any(needed in busy or needed in waiting for needed in prerequisites(cell))
 
 
-def _learns(cell: Cell) -> bool:
+def learns(agent: str) -> bool:
+    """Whether an agent is trained, and has a checkpoint."""
     from qsft_bench.token_agent import TokenAgent
 
-    return issubclass(agent_class(cell.agent), TokenAgent)
+    return issubclass(agent_class(agent), TokenAgent)
 
 
 def _brief(values: Mapping[str, float]) -> str:

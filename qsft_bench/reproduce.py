@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from qsft_bench.dataset.generate import recipe
-from qsft_bench.evaluate import Cell, mean_score, play_episodes, read_records, task_name
+from qsft_bench.evaluate import Cell, mean_score, read_records, task_name
 from qsft_bench.figures import bars
 from qsft_bench.files import read_json, write_json, write_text
-from qsft_bench.pipeline import Pipeline, commit, hardware, versions
+from qsft_bench.pipeline import Pipeline, commit, hardware, learns, versions
 from qsft_bench.preset import scale
 from qsft_bench.registry import agent_class, env_names, env_spec
 from qsft_bench.spec import EnvSpec
@@ -55,13 +55,9 @@ def make_ablation(pipeline: Pipeline, agent: str, env: str, tier: str, preset: s
 
 def sweep(pipeline: Pipeline, cell: Cell) -> pd.DataFrame:
     """Mean score with its interval of every decoding in the agent's `sweep`, on validation seeds."""
-    spec, sizes = env_spec(cell.env), pipeline.scale(cell)
-    agent, _ = pipeline.player(cell)
-    seeds = spec.validation_seeds[: sizes.validation_episodes]
+    spec, (agent, _) = env_spec(cell.env), pipeline.player(cell)
     rows = []
-    for index, decoding in enumerate(agent.sweep):
-        pipeline.progress(f"sweep {cell}", index, len(agent.sweep), decoding.describe())
-        episodes = play_episodes(agent.with_decoding(decoding), spec, sizes.options, seeds)
+    for decoding, episodes in zip(agent.sweep, pipeline.validate(agent, cell, agent.sweep, "sweep"), strict=True):
         scores = pd.DataFrame([{"episode_seed": e.seed, "training_seed": 0, "score": mean_score([e], spec)} for e in episodes])
         found = interval(scores, binary=spec.metric == "success")
         rows.append({**asdict(decoding), "n": found.n, "mean": found.mean, "ci_low": found.low, "ci_high": found.high})
@@ -79,14 +75,8 @@ def task_cells(
         others = [name for name in recorded if "@" not in name]
         chosen = list(dict.fromkeys([*(agents or spec.agents), *others]))
         for seed in range(seeds or scale(preset, spec).training_seeds):
-            cells += [Cell(agent, spec.name, tier, preset, seed) for agent in chosen if seed == 0 or _learns(agent)]
+            cells += [Cell(agent, spec.name, tier, preset, seed) for agent in chosen if seed == 0 or learns(agent)]
     return cells
-
-
-def _learns(agent: str) -> bool:
-    from qsft_bench.token_agent import TokenAgent
-
-    return issubclass(agent_class(agent), TokenAgent)
 
 
 def _make_columns(
@@ -132,7 +122,7 @@ def provenance(pipeline: Pipeline, cells: Sequence[Cell], stages: dict[str, floa
     datasets: dict[str, str] = {}
     training: dict[str, dict[str, str]] = {}
     for cell in cells:
-        if cell.training_seed or not _learns(cell.agent):
+        if cell.training_seed or not learns(cell.agent):
             continue
         spec, sizes = env_spec(cell.env), pipeline.scale(cell)
         agent: Any = agent_class(cell.agent).load(pipeline.checkpoint(cell))

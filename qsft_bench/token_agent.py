@@ -21,7 +21,7 @@ from qsft_bench.files import atomic_directory, file_sha256, json_sha256, read_js
 from qsft_bench.model.decoder import Decoder, Outputs
 from qsft_bench.model.network import Head, Network, NetworkConfig, Networks
 from qsft_bench.preset import Scale
-from qsft_bench.tokens import Codec, TokenBatch, codec_from_config
+from qsft_bench.tokens import Codec, TokenBatch, codec_from_config, normalise
 from qsft_bench.train import Run, Training, train
 
 if TYPE_CHECKING:
@@ -269,6 +269,10 @@ class TokenAgent(Agent):
         logits = self._play_logits(outputs).double()
         logits = logits.masked_fill(~torch.as_tensor(self.codec.playable, device=logits.device), -torch.inf)
         return logits.softmax(-1), self.action_values(outputs)
+
+    def normalise(self, value: Any) -> Any:
+        """A return in the environment's unit on the scale on which the data's returns span [0, 1]."""
+        return normalise(value, self.meta["return_bounds"])
 
     def start_value(self, episodes: Sequence[Episode]) -> float | None:
         """Mean value, normalised, that the agent gives its own choices at the start of the episodes; None without values."""

@@ -35,6 +35,12 @@ PAD, BOS, UNKNOWN, DUMMY = range(4)
 SPECIAL = ("<pad>", "<bos>", "<unk>", "<dummy>", *(f"<return {k}>" for k in range(RETURN_BINS)))
 
 
+def normalise(value: Any, bounds: Sequence[float]) -> Any:
+    """A return in the environment's unit on the scale on which `bounds` = (least, greatest) are 0 and 1."""
+    low, high = bounds
+    return (value - low) / (high - low)
+
+
 def return_token(normalised: NDArray[np.floating] | float) -> NDArray[np.int64]:
     """Id of the special token that stands for a return in [0, 1] (return-conditioned learning)."""
     bins = np.floor(np.clip(normalised, 0, 1) * RETURN_BINS).astype(np.int64)

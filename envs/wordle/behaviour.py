@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -22,13 +21,12 @@ from envs.wordle.feedback import (
     write_guess,
 )
 from envs.wordle.words import word_list
-from qsft_bench.agent import Agent
-from qsft_bench.episode import Action, Episode
+from qsft_bench.agent import KnownPolicy
+from qsft_bench.episode import Episode
 from qsft_bench.errors import BenchError
-from qsft_bench.noise import uniform
 
 
-class Player(Agent):
+class Player(KnownPolicy):
     """A known distribution over the words of the list, given what the transcript tells.
 
     Everything is worked out anew from the transcript, which at six turns is cheaper than a cache: nothing to forget, and
@@ -43,26 +41,7 @@ class Player(Agent):
         self.rules = rules
         self.observation = observation
         self._matrix = feedback_matrix(rules)
-        self._actions = [write_guess(word, action) for word in word_list()]
-        self._index = {text: index for index, text in enumerate(self._actions)}
-
-    @abstractmethod
-    def probabilities(self, episodes: Sequence[Episode]) -> NDArray[np.float64]:
-        """Probability of every word of the list as the next guess, shape (episodes, N)."""
-
-    def act(self, episodes: Sequence[Episode]) -> list[Action]:
-        """One guess an episode, by inverse transform of one draw of the episode's noise."""
-        cumulative = self.probabilities(episodes).cumsum(axis=1)
-        cumulative /= cumulative[:, -1:]
-        draws = uniform([episode.seed for episode in episodes], [episode.length for episode in episodes])
-        return [self._actions[index] for index in (cumulative > draws[:, None]).argmax(axis=1)]
-
-    def log_likelihood(self, episodes: Sequence[Episode], actions: Sequence[Action]) -> NDArray[np.float64]:
-        """Exact log-probability (nats) of `actions`, shape (episodes,); -inf for a text that `act` never writes."""
-        indices = np.array([self._index.get(action, -1) if isinstance(action, str) else -1 for action in actions], dtype=int)
-        probabilities = self.probabilities(episodes)[np.arange(len(indices)), indices]
-        with np.errstate(divide="ignore"):
-            return np.log(np.where(indices >= 0, probabilities, 0.0))
+        self.actions = [write_guess(word, action) for word in word_list()]
 
     def knowledge(self, episodes: Sequence[Episode]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
         """What the transcripts tell.
@@ -81,7 +60,7 @@ class Player(Agent):
                 if guess is not None and code is not None:
                     told[:, turn, column] = guess, code
                     latest[column] = guess
-        candidates = np.ones((len(episodes), len(self._actions)), dtype=bool)
+        candidates = np.ones((len(episodes), len(self.actions)), dtype=bool)
         for guesses, codes in zip(*told, strict=True):
             if (guesses >= 0).any():
                 candidates &= (self._matrix[guesses] == codes[:, None]) | (guesses < 0)[:, None]

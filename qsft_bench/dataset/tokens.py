@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qsft_bench.dataset.store import EpisodeDataset
 from qsft_bench.errors import BenchError
 from qsft_bench.files import atomic_directory, json_sha256, read_json, write_json
-from qsft_bench.tokens import Codec, TextCodec, TokenArrays, TokenBatch, codec_from_config
+from qsft_bench.tokens import Codec, TextCodec, TokenArrays, TokenBatch, codec_from_config, normalise
 
 VALIDATION_SHARE = 0.02
 MAX_VALIDATION_EPISODES = 5_000
@@ -70,8 +70,7 @@ class TokenDataset:
 
     def normalise(self, value: Any) -> Any:
         """A return in the environment's unit on the scale on which the data span [0, 1]."""
-        low, high = self.return_bounds
-        return (value - low) / (high - low)
+        return normalise(value, self.return_bounds)
 
     def denormalise(self, value: Any) -> Any:
         """The inverse of `normalise`."""

@@ -55,13 +55,17 @@ def decisions(agent: TokenAgent, episode: Episode, alternatives: int = 5) -> Ite
         begun: list[int] = []
         for token in agent.codec.action(action):
             probabilities, values = agent.weigh([so_far], [begun])
-
-            def choice(index: int, p=probabilities[0], q=values) -> Choice:  # type: ignore[no-untyped-def]
-                return Choice(agent.codec.decode([index]), float(p[index]), None if q is None else float(q[0][index]))  # type: ignore[arg-type]
-
             order = probabilities[0].argsort(descending=True)
-            others = [int(index) for index in order[: alternatives + 1] if int(index) != token][:alternatives]
-            yield Decision(turn, str(episode.turns[turn].observation), choice(token), [choice(index) for index in others])
+            shown = [token, *(int(index) for index in order[: alternatives + 1] if int(index) != token)][: alternatives + 1]
+            chosen, *others = (
+                Choice(
+                    str(agent.codec.decode([index])),
+                    float(probabilities[0, index]),
+                    None if values is None else float(values[0, index]),
+                )
+                for index in shown
+            )
+            yield Decision(turn, str(episode.turns[turn].observation), chosen, others)
             begun.append(token)
 
 
