@@ -23,13 +23,14 @@ BUSY := .venv-installing
 
 RESULTS := --preset $(PRESET)$(if $(filter scratch,$(FROM)), --from scratch)$(if $(JOBS), --jobs $(JOBS))$(if $(SEEDS), --seeds $(SEEDS))
 
-.PHONY: help setup table1 separation ablation test lint data bench clean
+.PHONY: help setup table1 separation ablation stability test lint data bench clean
 .NOTPARALLEL:
 
 help:
 	@echo 'make table1   the paper'"'"'s Table 1 (chess, Wordle, 20 Questions), into results/<preset>/'
 	@echo 'make separation  the columns on which imitation stays low (habit tiers, stitching), into results/<preset>/'
 	@echo 'make ablation    Q-SFT, each choice changed by itself, on the habit tier, into results/<preset>/'
+	@echo 'make stability   return against training steps, three trainings an agent, into results/<preset>/ (trains: hours)'
 	@echo 'make test     every test'
 	@echo 'make lint     ruff and mypy'
 	@echo 'make data     generate the datasets'
@@ -56,6 +57,9 @@ separation: $(STAMP)
 
 ablation: $(STAMP)
 	$(BENCH) ablation $(RESULTS)
+
+stability: $(STAMP)
+	$(BENCH) stability --preset $(PRESET)$(if $(JOBS), --jobs $(JOBS))$(if $(SEEDS), --seeds $(SEEDS))
 
 test: $(STAMP)
 	$(VENV)/bin/python -m pytest -q -n $(or $(JOBS),2) --dist worksteal --durations 10

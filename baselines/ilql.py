@@ -63,6 +63,7 @@ class ILQL(TokenAgent):
     decoding_type: ClassVar[type[Decoding]] = ILQLDecoding
     overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {"wordle": {"training": Training(steps=0.5, learning_rate=0.5)}}
     grid: ClassVar[Sequence[Decoding]] = beta_grid(ILQLDecoding)
+    watched: ClassVar[Mapping[str, Decoding]] = {"": ILQLDecoding(beta=32.0, greedy=True)}
 
     def build(self, data: TokenDataset, run: Run) -> None:
         policy = self.borrow("policy", run, "sft", "policy")

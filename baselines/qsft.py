@@ -99,6 +99,7 @@ class QSFT(TokenAgent):
     decoding_type: ClassVar[type[Decoding]] = QSFTDecoding
     overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {"wordle": {"training": Training(steps=0.5, learning_rate=0.5)}}
     grid: ClassVar[Sequence[Decoding]] = beta_grid(QSFTDecoding)
+    watched: ClassVar[Mapping[str, Decoding]] = {"": QSFTDecoding(beta=32.0, greedy=True)}
     variants: ClassVar[Mapping[str, Variant]] = {
         "paper": Variant(
             {"leftover": "uniform", "backup": "max", "warm_start": "none"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -9,7 +10,7 @@ import torch
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.model.decoder import Outputs
 from qsft_bench.model.network import Head
-from qsft_bench.token_agent import TokenAgent, imitation_gap, log_softmax_at
+from qsft_bench.token_agent import Decoding, TokenAgent, imitation_gap, log_softmax_at
 from qsft_bench.tokens import TokenBatch
 from qsft_bench.train import Run
 
@@ -19,6 +20,7 @@ class SFT(TokenAgent):
 
     summary: ClassVar[str] = "supervised fine-tuning on all the data, sampled at temperature 1"
     imitates: ClassVar[bool] = True
+    watched: ClassVar[Mapping[str, Decoding]] = {"": Decoding(), "_greedy": Decoding(greedy=True)}
 
     def build(self, data: TokenDataset, run: Run) -> None:
         self.networks["policy"] = self.network(data, run, {"policy": Head(data.codec.outputs)})

@@ -321,6 +321,30 @@ class Ablation:
 
 
 @dataclass(frozen=True)
+class Stability:
+    """Draw return against training steps, several trainings an agent."""
+
+    env: str = "wordle"
+    """Environment."""
+    tier: str = "base"
+    """Data recipe."""
+    preset: str = "small"
+    """Sizes."""
+    agents: tuple[str, ...] = ()
+    """Agents; sft, ilql and qsft if empty."""
+    seeds: int | None = None
+    """Trainings an agent; the preset's, at least 3, if not given."""
+    where: OmitArgPrefixes[Where] = Where()
+
+    def run(self) -> None:
+        from qsft_bench.reproduce import make_stability
+
+        with _progress(_pipeline(self.where, source="scratch")) as running:
+            found = make_stability(running, self.env, self.tier, self.preset, self.agents, self.seeds)
+        print(found.to_string(index=False, float_format="%.3f"))
+
+
+@dataclass(frozen=True)
 class Play:
     """Play an environment yourself, in the terminal."""
 
@@ -538,6 +562,7 @@ VERBS = {
     "table": _options_class(TableVerb),
     "separation": _options_class(Separation),
     "ablation": _options_class(Ablation),
+    "stability": _options_class(Stability),
     "play": _options_class(Play),
     "doctor": _plain(doctor),
 }

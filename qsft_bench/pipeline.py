@@ -4,6 +4,7 @@
 data/<preset>/<task>/                          shards and manifest          (task = `wordle`, `wordle-habit`)
 runs/<preset>/<task>/tokens/                   token cache
 runs/<preset>/<task>/seed0/<agent>/            checkpoint; `state/` while it trains
+runs/<preset>/<task>/curves/<agent>-seed0.parquet                      learning curve, recorded while it trains
 runs/<preset>/<task>/records/<agent>-seed0-<configuration>.parquet
 results/<preset>/checkpoints/<task>/<agent>/   published checkpoints, used before anything is trained
 results/<preset>/                              tables, figures, and the records they were made from
@@ -28,6 +29,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from qsft_bench.curves import Curve, read_curve
 from qsft_bench.dataset.generate import generate, recipe
 from qsft_bench.dataset.store import EpisodeDataset
 from qsft_bench.dataset.tokens import TokenDataset, tokenise
@@ -175,7 +177,7 @@ class Pipeline:
             steps.append(f"{sizes.dataset_episodes:,} episodes of data")
         for needed in prerequisites(cell):
             steps += self.missing(needed)
-        trains = "" if cls.reuses else f" ({self.config(cell).training.gradient_steps(sizes):,} gradient steps)"  # type: ignore[attr-defined]
+        trains = "" if cls.reuses else f" ({self._steps(cell):,} gradient steps)"  # type: ignore[attr-defined]
         return list(dict.fromkeys([*steps, cell.agent + trains]))
 
     def config(self, cell: Cell) -> Any:
@@ -209,6 +211,8 @@ class Pipeline:
                 if path != self.run_checkpoint(prerequisite):  # a published prerequisite: siblings stand side by side
                     with atomic_directory(self.run_checkpoint(prerequisite)) as temporary:
                         shutil.copytree(path, temporary, dirs_exist_ok=True)
+            agent = cls(self.config(cell))
+            curve = self._curve(cell)
             run = Run(
                 directory=own,
                 scale=sizes,
@@ -217,14 +221,36 @@ class Pipeline:
                 prerequisite=lambda name: agent_class(name).load(self.run_checkpoint(replace(cell, agent=name))),
                 progress=lambda done, total, values: self.progress(f"train {cell}", done, total, _brief(values)),
                 trackers=self.trackers,
+                watch=lambda step: curve.add(agent, step),
+                watch_every=-(-self._steps(cell) // sizes.curve_points) if sizes.curve_points else 0,
             )
-            agent = cls(self.config(cell))
             agent.fit(self.tokens(cell), run)
             agent.save(own, dtype)
             shutil.rmtree(own / "state", ignore_errors=True)
         if cls.grid_for(cell.variant):
             agent = cls.load(own, self.device)
             self.tune(agent, cell).save(own, dtype)
+
+    def _steps(self, cell: Cell) -> int:
+        return self.config(cell).training.gradient_steps(self.scale(cell))
+
+    def curve_path(self, cell: Cell) -> Path:
+        return self.runs(cell) / "curves" / f"{cell.agent}-seed{cell.training_seed}.parquet"
+
+    def _curve(self, cell: Cell) -> Curve:
+        spec, sizes = env_spec(cell.env), self.scale(cell)
+        seeds = spec.validation_seeds[: sizes.curve_episodes]
+        before = sum(self._steps(needed) for needed in prerequisites(cell))
+        return Curve(self.curve_path(cell), cell, spec, sizes.options, seeds, before, commit())
+
+    def curves(self, cells: Sequence[Cell]) -> pd.DataFrame:
+        """The learning curves of many cells, trained if they are missing, `jobs` of them side by side.
+
+        Raises:
+            BenchError: a checkpoint is there whose training was not watched.
+        """
+        self._carry_out(cells, played=())
+        return pd.concat([read_curve(self.curve_path(cell), self._steps(cell)) for cell in cells], ignore_index=True)
 
     def tune(self, agent: Any, cell: Cell) -> Any:
         """The agent under the decoding of its grid with the best mean on validation seeds."""
@@ -293,17 +319,19 @@ class Pipeline:
     def all_records(self, cells: Sequence[Cell]) -> pd.DataFrame:
         """The records of many cells, `jobs` of them side by side, prerequisites first."""
         began = time.monotonic()
+        found = self._carry_out(cells, played=cells)
+        self.progress("records", len(cells), len(cells), f"{time.monotonic() - began:.0f} s")
+        return pd.concat([found[cell] for cell in cells], ignore_index=True) if cells else pd.DataFrame()
+
+    def _carry_out(self, cells: Sequence[Cell], played: Sequence[Cell]) -> dict[Cell, pd.DataFrame]:
+        """Make the checkpoints of `cells` and whatever they need, and the records of those that are `played`."""
         ordered = self._in_order(cells)
         if self.train:
             for cell in {cell.task: cell for cell in ordered if self._to_train(cell)}.values():
                 self.tokens(cell)  # once, before workers ask for it
-        found = (
-            {cell: self._work(cell, cell in cells) for cell in ordered}
-            if self.jobs == 1
-            else self._side_by_side(ordered, cells)
-        )
-        self.progress("records", len(cells), len(cells), f"{time.monotonic() - began:.0f} s")
-        return pd.concat([found[cell] for cell in cells], ignore_index=True) if cells else pd.DataFrame()
+        if self.jobs == 1:
+            return {cell: self._work(cell, cell in played) for cell in ordered}
+        return self._side_by_side(ordered, played)
 
     def _to_train(self, cell: Cell) -> bool:
         return learns(cell.agent) and self.finished(cell) is None

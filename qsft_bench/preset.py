@@ -27,6 +27,8 @@ class Scale:
         learning_rate: peak of the cosine schedule.
         evaluation_episodes: test episodes of a cell.
         validation_episodes: episodes of each validation evaluation (tuning).
+        curve_points: evaluations while training (learning curves), evenly spaced; 0 for none.
+        curve_episodes: validation episodes of each of them.
         training_seeds: how many independent trainings each cell averages.
         publishes: whether finished cells are copied to `results/<preset>/checkpoints`.
     """
@@ -42,6 +44,8 @@ class Scale:
     learning_rate: float = 1e-3
     evaluation_episodes: int = 100
     validation_episodes: int = 100
+    curve_points: int = 20
+    curve_episodes: int = 200
     training_seeds: int = 1
     publishes: bool = False
 

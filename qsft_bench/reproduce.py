@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from qsft_bench.curves import stability, summarise
 from qsft_bench.dataset.generate import recipe
 from qsft_bench.evaluate import Cell, mean_score, read_records, task_name
 from qsft_bench.figures import bars
-from qsft_bench.files import read_json, write_json, write_text
+from qsft_bench.figures import curves as plot_curves
+from qsft_bench.files import atomic_path, read_json, write_json, write_text
 from qsft_bench.pipeline import Pipeline, commit, hardware, learns, versions
 from qsft_bench.preset import scale
 from qsft_bench.registry import agent_class, env_names, env_spec
 from qsft_bench.spec import EnvSpec
 from qsft_bench.stats import interval
-from qsft_bench.tables import IMITATION, Table, build_columns, build_table, write_paired, write_table
+from qsft_bench.tables import IMITATION, Table, build_columns, build_table, steadiness, write_paired, write_table
 
 
 def make_table(pipeline: Pipeline, number: int, preset: str, agents: Sequence[str] = (), seeds: int | None = None) -> Table:
@@ -51,6 +55,39 @@ def make_ablation(pipeline: Pipeline, agent: str, env: str, tier: str, preset: s
         pipeline.results(preset) / f"{agent}_decodings.csv", sweep(pipeline, Cell(agent, env, tier, preset)).to_csv(index=False)
     )
     return table
+
+
+def make_stability(
+    pipeline: Pipeline, env: str, tier: str, preset: str, agents: Sequence[str] = (), seeds: int | None = None
+) -> pd.DataFrame:
+    """Learning curves of several trainings an agent, into stability.{md,csv,png,pdf}; returns one row an agent.
+
+    Every curve is of a training in `runs/`, watched on validation seeds: published checkpoints have none.
+    """
+    began = time.monotonic()
+    spec, directory = env_spec(env), pipeline.results(preset)
+    pipeline = replace(pipeline, source="scratch")
+    cells = [
+        Cell(agent, env, tier, preset, seed)
+        for agent in agents or ("sft", "ilql", "qsft")
+        for seed in range(seeds or max(3, scale(preset, spec).training_seeds))
+    ]
+    records = pipeline.curves(cells)
+    sources = provenance(pipeline, cells, {"stability": time.monotonic() - began})
+    found = summarise(records, binary=spec.metric == "success")
+    title = f"Return while training on {task_name(env, tier)}, {len(set(records['training_seed']))} trainings an agent"
+    write_text(directory / "stability.csv", found.to_csv(index=False))
+    unit = f"{spec.columns[0]}: {'mean return' if spec.metric == 'return' else 'success rate'}"
+    plot_curves(records, found, title, unit, directory / "stability")
+    measured = stability(records)
+    each = scale(preset, spec).curve_episodes
+    write_text(directory / "stability.md", steadiness(title, measured, each, sources))
+    for cell in cells:
+        target = directory / "curves" / cell.task / pipeline.curve_path(cell).name
+        with atomic_path(target) as temporary:
+            shutil.copyfile(pipeline.curve_path(cell), temporary)
+    _remember(directory, "stability", sources)
+    return measured
 
 
 def sweep(pipeline: Pipeline, cell: Cell) -> pd.DataFrame:
@@ -111,9 +148,13 @@ def _make(
                 pipeline.publish(cell)
     paths = [path for path in sorted(directory.glob("records/*/*.parquet")) if not path.name.endswith(".transcripts.parquet")]
     write_paired(pd.concat([read_records(path) for path in paths], ignore_index=True), directory)
+    _remember(directory, stem, sources)
+    return table
+
+
+def _remember(directory: Path, stem: str, sources: Mapping[str, Any]) -> None:
     path = directory / "provenance.json"
     write_json(path, {**(read_json(path) if path.exists() else {}), stem: sources})
-    return table
 
 
 def provenance(pipeline: Pipeline, cells: Sequence[Cell], stages: dict[str, float]) -> dict[str, Any]:

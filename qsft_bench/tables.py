@@ -356,6 +356,23 @@ def write_columns(
     return write_table(table, directory, ("md", "csv"))
 
 
+def steadiness(title: str, measured: pd.DataFrame, episodes: int, provenance: Mapping[str, Any]) -> str:
+    """How steadily agents learn, as Markdown, from what `qsft_bench.curves.stability` measured."""
+    head = ["Agent", "trainings", "at the first evaluation", "at the last", "sd between trainings", "greatest fall"]
+    rows = [
+        [_markdown(row.agent), str(row.seeds), *(f"{value:.2f}" for value in (row.first, row.last, row.spread, row.fall))]
+        for row in measured.itertuples()
+    ]
+    lines = [
+        f"Mean score of {episodes} validation episodes an evaluation, under decodings fixed beforehand (`watched` in the",
+        "agents' files). The greatest fall is that of an evaluation below the best before it, the mean over trainings; with so",
+        "few episodes it is above 0 by chance alone. `stability.csv` has every evaluation with its 95% interval.",
+    ]
+    blocks = [f"# {_markdown(title)}", " ".join(lines), _grid(head, rows), "![curves](stability.png)"]
+    facts = {name: provenance[name] for name in ("commit", "hardware", "versions") if provenance.get(name)}
+    return "\n\n".join([*blocks, "\n".join(f"- {name}: {_markdown(_sentence(value))}" for name, value in facts.items())]) + "\n"
+
+
 def paired_frame(records: pd.DataFrame, *, specs: Iterable[EnvSpec] | None = None) -> pd.DataFrame:
     """Paired differences, `column,agent_a,agent_b,n,difference,ci_low,ci_high`, on every column that has records.
 

@@ -93,6 +93,8 @@ class TokenAgent(Agent):
         grid: decodings tried on validation seeds after training; empty where there is nothing to choose.
         variants: named settings beside the default; `qsft@paper` is the agent `qsft` in its variant `paper`.
         sweep: decodings that an ablation compares on validation seeds.
+        watched: decodings under which it plays while it trains (learning curves), chosen beforehand, by what their row's name
+            adds to the agent's; the default decoding if empty.
         reuses: the agent whose checkpoint this one plays with another decoding (then it trains nothing), or empty.
         imitates: whether it learns the behaviour itself, so that the behaviour's exact likelihood is its target.
         networks: by name; those in `played()` are saved.
@@ -104,6 +106,7 @@ class TokenAgent(Agent):
     grid: ClassVar[Sequence[Decoding]] = ()
     variants: ClassVar[Mapping[str, Variant]] = {}
     sweep: ClassVar[Sequence[Decoding]] = ()
+    watched: ClassVar[Mapping[str, Decoding]] = {}
     default_decoding: ClassVar[Decoding | None] = None
     reuses: ClassVar[str] = ""
     imitates: ClassVar[bool] = False

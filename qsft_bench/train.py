@@ -42,7 +42,8 @@ class Run:
         progress: called with (steps done, steps in all, newest metrics).
         checkpoint_seconds: how often the state is written.
         trackers: accelerate's tracker names (`tensorboard`, `wandb`, ...).
-        watch: called as `watch(step)` every `watch_every` steps and after the last (learning curves); 0 for never.
+        watch: called as `watch(step)` before the first step, every `watch_every` steps and after the last (learning curves);
+            0 for never.
     """
 
     directory: Path
@@ -205,6 +206,9 @@ def train(learner: Learner, data: TokenDataset, run: Run, training: Training, id
     if share * world * training.accumulate != batch_size:
         raise BenchError(f"a batch of {batch_size} does not divide by {world} processes x {training.accumulate} micro-batches")
     run.progress(start, steps, {})
+    watched = run.watch_every and accelerator.is_main_process
+    if watched and not start:
+        run.watch(0)
     began = saved = time.monotonic()
     before = history.seconds
     log_every = max(1, steps // 50)
@@ -240,8 +244,10 @@ def train(learner: Learner, data: TokenDataset, run: Run, training: Training, id
             if run.trackers:
                 accelerator.log(values, step=step + 1)
             run.progress(step + 1, steps, values)
-        if run.watch_every and ((step + 1) % run.watch_every == 0 or step + 1 == steps):
+        if watched and ((step + 1) % run.watch_every == 0 or step + 1 == steps):
+            paused = time.monotonic()
             run.watch(step + 1)
+            began += time.monotonic() - paused  # watching is not training
         if time.monotonic() - saved > run.checkpoint_seconds and step + 1 < steps and accelerator.is_main_process:
             state.save(learner.networks, optimizers, named, step + 1, history)
             saved = time.monotonic()

@@ -14,6 +14,7 @@ FLOORS = [
     {"cli"},
     {"reproduce", "report", "progress", "play", "doctor"},
     {"pipeline", "figures", "tables"},
+    {"curves"},
     {"evaluate", "token_agent", "stats"},
     {"train", "dataset", "model"},
     {"tokens", "rollout", "preset", "registry", "workers"},
