@@ -21,6 +21,14 @@ BENCH := $(VENV)/bin/qsft-bench
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | git hash-object --stdin)
 BUSY := .venv-installing
 
+# Black in chess: a program, not a Python package. Without it chess is left out, and everything else works.
+STOCKFISH := if ! PATH="$$PATH:/usr/games" command -v stockfish >/dev/null; then \
+    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+      echo 'installing stockfish, which chess plays against'; \
+      { apt-get install -qy --no-install-recommends stockfish || { apt-get -q update && apt-get install -qy --no-install-recommends stockfish; }; } >/dev/null 2>&1 \
+        || echo 'stockfish could not be installed; chess needs it: apt-get install stockfish'; \
+    else echo 'chess needs stockfish, and is left out without it: apt-get install stockfish'; fi; fi
+
 RESULTS := --preset $(PRESET)$(if $(filter scratch,$(FROM)), --from scratch)$(if $(JOBS), --jobs $(JOBS))$(if $(SEEDS), --seeds $(SEEDS))
 
 .PHONY: help setup table1 separation ablation stability test lint data bench clean
@@ -108,7 +116,8 @@ $(STAMP):
 	fi; \
 	echo 'installing into $(VENV): a few minutes the first time'; \
 	$(if $(TORCH_INDEX),$(PIP) install --no-deps --index-url $(TORCH_INDEX) -c constraints.txt torch;) \
-	$(PIP) install -c constraints.txt -e '.[dev]'; \
+	$(PIP) install -c constraints.txt -e '.[dev,chess,llm]'; \
+	$(STOCKFISH); \
 	rm -f $(VENV)/.installed-*; \
 	touch $@; \
 	rm -f $(BUSY)

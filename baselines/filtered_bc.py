@@ -30,7 +30,10 @@ class FilteredBC(SFT):
     summary: ClassVar[str] = "sft on the best fifth of the episodes"
     imitates: ClassVar[bool] = False
     config_type: ClassVar[type[Config]] = FilteredBCConfig
-    overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {"wordle": {"training": Training(steps=0.5)}}
+    overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "wordle": {"training": Training(steps=0.5)},
+        "twenty_questions": {"training": Training(steps=0.5)},
+    }
     grid: ClassVar[Sequence[Decoding]] = TEMPERATURES
 
     def select(self, data: TokenDataset) -> TokenDataset:

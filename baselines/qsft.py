@@ -97,7 +97,10 @@ class QSFT(TokenAgent):
     prerequisites: ClassVar[tuple[str, ...]] = ("sft",)
     config_type: ClassVar[type[Config]] = QSFTConfig
     decoding_type: ClassVar[type[Decoding]] = QSFTDecoding
-    overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {"wordle": {"training": Training(steps=0.5, learning_rate=0.5)}}
+    overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "wordle": {"training": Training(steps=0.5, learning_rate=0.5)},
+        "twenty_questions": {"training": Training(steps=0.5, learning_rate=0.5)},
+    }
     grid: ClassVar[Sequence[Decoding]] = beta_grid(QSFTDecoding)
     watched: ClassVar[Mapping[str, Decoding]] = {"": QSFTDecoding(beta=32.0, greedy=True)}
     variants: ClassVar[Mapping[str, Variant]] = {

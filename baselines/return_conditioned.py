@@ -36,7 +36,10 @@ class ReturnConditioned(SFT):
     summary: ClassVar[str] = "sft conditioned on the return, asked for the best tenth's"
     imitates: ClassVar[bool] = False
     config_type: ClassVar[type[Config]] = ReturnConditionedConfig
-    overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {"wordle": {"training": Training(steps=0.5)}}
+    overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "wordle": {"training": Training(steps=0.5)},
+        "twenty_questions": {"training": Training(steps=0.5)},
+    }
     grid: ClassVar[Sequence[Decoding]] = TEMPERATURES
 
     def build(self, data: TokenDataset, run: Run) -> None:

@@ -45,6 +45,25 @@ class Agent(ABC):
         """A player that needs no training, for an environment made with `options`."""
         return cls()
 
+    @classmethod
+    def env_options(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """The options of the environment it plays in, where the preset has `options`."""
+        return options
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What its play depends on beside its name, the recipe and the options, as JSON; learned agents have a checkpoint."""
+        return {}
+
+    def note(self) -> str:
+        """One line to show while its episodes are played, such as what they cost; empty for none."""
+        return ""
+
+    @classmethod
+    def unavailable(cls) -> str:
+        """Why it cannot play on this machine, in a few words that stand in its table cells; empty if it can."""
+        return ""
+
     @abstractmethod
     def act(self, episodes: Sequence[Episode]) -> list[Action]:
         """One action for each episode; each ends in an observation that awaits one.

@@ -104,9 +104,9 @@ class DataGenerate:
         from dataclasses import replace
 
         from qsft_bench.evaluate import Cell
-        from qsft_bench.registry import env_names
+        from qsft_bench.registry import env_names, env_spec
 
-        for name in [self.env] if self.env else env_names():
+        for name in [env_spec(self.env).name] if self.env else env_names():
             cell = Cell("behaviour", name, self.tier, self.preset)
             pipeline = _pipeline(self.where)
             if self.episodes is not None:
@@ -187,6 +187,72 @@ class DataVerify:
         dataset.verify()
         found = f"{len(dataset.manifest.shards)} shards, {dataset.manifest.episodes:,} episodes"
         print(f"{self.path}: {found}, all as the manifest says")
+
+
+@dataclass(frozen=True)
+class DataImport:
+    """Turn a public data file of another benchmark into a dataset."""
+
+    source: Positional[Literal["lmrl"]]
+    """Whose file it is: lmrl is LMRL-Gym (Wordle, Twenty Questions, chess)."""
+    env: Positional[str]
+    """Environment that it is data of."""
+    path: Positional[Path]
+    """The file: JSON lines or one JSON list, plain or gzipped."""
+    out: Path | None = None
+    """Folder of the dataset; <root>/data/imported/<env> if not given."""
+    strict: bool = False
+    """Stop at the first bad record, in place of skipping it."""
+    where: OmitArgPrefixes[Where] = Where()
+
+    def run(self) -> None:
+        from qsft_bench.dataset.lmrl import import_lmrl
+        from qsft_bench.registry import env_spec
+
+        def report(place: str, reason: str) -> None:
+            print(f"{self.path}, {place}: {reason}", file=sys.stderr)
+
+        spec = env_spec(self.env)
+        out = self.out or self.where.root / "data" / "imported" / spec.name
+        imported = import_lmrl(self.path, spec, out, strict=self.strict, report=report)
+        manifest = imported.dataset.manifest
+        found = f"{manifest.episodes:,} episodes, {imported.skipped:,} skipped as bad"
+        print(f"{out}: {found}, mean return {manifest.mean_return:.3f}, content {manifest.content[:12]}")
+
+
+@dataclass(frozen=True)
+class DataExport:
+    """Write a dataset in the format of another tool."""
+
+    format: Positional[Literal["minari", "hf"]]
+    """minari is Minari's (HDF5), hf the Hugging Face layout (Parquet with a card)."""
+    path: Positional[Path]
+    """Folder of the dataset."""
+    out: Positional[Path]
+    """Folder to write: the dataset's own for hf, one of Minari datasets for minari."""
+    episodes: int | None = None
+    """Only the first so many; minari alone, which takes 20 kB and some milliseconds an episode."""
+
+    def run(self) -> None:
+        from qsft_bench.dataset.export import export_hf, export_minari
+        from qsft_bench.dataset.store import EpisodeDataset
+        from qsft_bench.progress import ProgressDisplay
+
+        dataset = EpisodeDataset(self.path)
+        if self.format == "hf":
+            if self.episodes is not None:
+                raise BenchError("hf exports whole shards; leave out --episodes")
+            export_hf(dataset, self.out)
+            print(f"{self.out}: open it with datasets.load_dataset({str(self.out)!r})")
+            return
+        with ProgressDisplay() as progress:
+            name = export_minari(
+                dataset,
+                self.out,
+                episodes=self.episodes,
+                progress=lambda done, total: progress("export", done, total, "episodes"),
+            )
+        print(f"{self.out / name}: open it with minari.load_dataset({name!r}), under MINARI_DATASETS_PATH={self.out}")
 
 
 def train(options: Any) -> None:
@@ -352,23 +418,32 @@ class Play:
     """Environment."""
     seed: int | None = None
     """Episode seed; a fresh one if not given."""
+    swap: bool = False
+    """The environment's solver plays, and you answer it in the environment's place (`done` when it has won)."""
 
     def run(self) -> None:
         import random
 
-        from qsft_bench.play import Person
-        from qsft_bench.registry import env_spec, make_env
+        from qsft_bench.play import Person, PersonsWorld
+        from qsft_bench.registry import agent_class, env_spec, make_env
         from qsft_bench.rollout import play
 
         spec = env_spec(self.env)
         seed = self.seed if self.seed is not None else random.randrange(2**31)
         print(f"{spec.name}: {spec.summary}. Ctrl-C stops. (seed {seed})")
+        env: Any = make_env(spec)
+        player: Any = Person()
+        if self.swap:
+            player = agent_class("solver").create(spec, "base", {})
+            env = PersonsWorld(env.reset(seed=seed)[0], spec.horizon)
         try:
-            (episode,) = play(Person(), [make_env(spec, privileged=True)], [seed], spec.name)
+            (episode,) = play(player, [env], [seed], spec.name)
         except (KeyboardInterrupt, EOFError):
             print("\nstopped")
             return
-        print(f"{episode.turns[-1].observation}{'won' if episode.success else 'lost'}: return {episode.total_return:g}")
+        if not self.swap:
+            print(episode.turns[-1].observation, end="")
+        print(f"{'won' if episode.success else 'lost'}: return {episode.total_return:g}")
 
 
 # Options that depend on the agent ---------------------------------------------------------------------------------------
@@ -386,16 +461,18 @@ def _agent_options(verb: str, prog: str, summary: str, arguments: Sequence[str])
             tyro.cli(_Choice, args=["--help"], prog=prog, description=f"{summary} Name both to see all that can be set.")
         raise BenchError(f"say who plays what: `{prog} --agent AGENT --env ENV`; see `qsft-bench agents` and `qsft-bench envs`")
     cls: Any = agent_class(first.agent)
-    sizes = scale(first.preset, env_spec(first.env))
+    spec = env_spec(first.env)
+    sizes = scale(first.preset, spec)
     fields: list[Any] = [
         ("agent", str),
         ("task", OmitArgPrefixes[Task]),
         ("training_seed", int, 0),
         ("where", OmitArgPrefixes[Where], Where()),
         ("scale", type(sizes), sizes),
+        ("data", Path | None, None),
     ]
     if hasattr(cls, "config_for"):
-        config = cls.config_for(first.env, first.agent.partition("@")[2])
+        config = cls.config_for(spec.name, first.agent.partition("@")[2])
         fields.append(("config", type(config), config))
     if verb == "train":
         fields += [("trackers", tuple[str, ...], ()), ("publish", bool, False)]
@@ -437,18 +514,29 @@ def _parse(options: Any, prog: str, arguments: Sequence[str], description: str |
 
 
 def _cell(options: Any) -> tuple[Pipeline, Cell]:
-    from qsft_bench.evaluate import Cell
+    from dataclasses import replace
 
-    task = options.task
+    from qsft_bench.dataset.store import EpisodeDataset
+    from qsft_bench.evaluate import Cell
+    from qsft_bench.registry import env_spec
+
+    task, sizes, tier, datasets = options.task, options.scale, options.task.tier, {}
+    env = env_spec(task.env).name
+    if options.data is not None:  # its own name for what it holds, and the options under which play speaks its language
+        made = EpisodeDataset(options.data).manifest.recipe
+        if made.env != env:
+            raise BenchError(f"{options.data} is data of {made.env}, not of {env}")
+        sizes, tier, datasets = replace(sizes, options=dict(made.options)), made.tier, {env: options.data}
     pipeline = _pipeline(
         options.where,
         train=getattr(options, "train", True),
-        scales={task.env: options.scale},
+        scales={env: sizes},
+        datasets=datasets,
         configs={options.agent: options.config} if hasattr(options, "config") else {},
         decodings={options.agent: options.decoding} if hasattr(options, "decoding") else {},
         trackers=getattr(options, "trackers", ()),
     )
-    cell = Cell(options.agent, task.env, task.tier, task.preset, options.training_seed)
+    cell = Cell(options.agent, env, tier, task.preset, options.training_seed)
     missing = pipeline.missing(cell) if pipeline.train else []
     if missing:
         print(f"to make first: {', '.join(missing)}; each is kept, and goes on from where it was stopped", file=sys.stderr)
@@ -554,6 +642,8 @@ VERBS = {
             "list": _options_class(DataList),
             "show": _options_class(DataShow),
             "verify": _options_class(DataVerify),
+            "import": _options_class(DataImport),
+            "export": _options_class(DataExport),
         },
     ),
     "train": _agent_verb("train", train),

@@ -21,6 +21,7 @@ from packaging.utils import canonicalize_name
 from rich.markup import escape
 from rich.table import Table
 
+from qsft_bench import llm
 from qsft_bench.errors import BenchError
 from qsft_bench.registry import env_names, env_spec
 
@@ -53,7 +54,7 @@ def checks(deep: bool = False, data: Path = Path("data"), runs: Path = Path("run
     found = [_python(), *_packages()]
     if deep:
         found.append(_torch())
-    found += [_stockfish(), _git(), _cores()]
+    found += [_stockfish(), _language_model(), _git(), _cores()]
     for name, folder in (("data folder", data), ("run folder", runs)):
         found.append(_folder(name, folder))
     return found
@@ -176,6 +177,18 @@ def _stockfish() -> Check:
     where = shutil.which("stockfish") or shutil.which("stockfish", path="/usr/games")
     mend = "apt-get install stockfish (macOS: brew install stockfish)"
     return Check("stockfish", where is not None, where or "not found", mend, required="chess" in env_names())
+
+
+def _language_model() -> Check:
+    mend = "set OPENAI_API_KEY and QSFT_BENCH_LLM (and OPENAI_BASE_URL), or QSFT_BENCH_LLM_LOCAL"
+    local = os.environ.get("QSFT_BENCH_LLM_LOCAL")
+    if local or (reason := llm.unavailable()):
+        return Check("language model", bool(local), local or reason, mend, required=False)
+    try:
+        endpoint = llm.Endpoint.from_environment()
+    except BenchError as error:
+        return Check("language model", False, str(error), mend, required=False)
+    return Check("language model", True, f"{endpoint.model} at {endpoint.host}", mend, required=False)
 
 
 def _git() -> Check:

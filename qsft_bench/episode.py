@@ -47,6 +47,7 @@ class Episode:
         terminated, truncated: as in Gymnasium; both end the return.
         success: the environment's verdict at the end, None before it.
         scores: value by table column, for environments that fill several; empty when the return (or success) is the score.
+        statistics: what the environment counts beside the score, by name (share of legal moves, of draws, ...).
     """
 
     env: str
@@ -56,6 +57,7 @@ class Episode:
     truncated: bool = False
     success: bool | None = None
     scores: dict[str, float] = field(default_factory=dict)
+    statistics: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for index, turn in enumerate(self.turns):
@@ -109,3 +111,4 @@ class Episode:
         if terminated or truncated:
             self.success = bool(info.get("success", False))
             self.scores = dict(info.get("scores", {}))
+            self.statistics = dict(info.get("statistics", {}))

@@ -23,6 +23,7 @@ from qsft_bench.rollout import rollout
 from qsft_bench.spec import EnvSpec
 
 CHUNK = 250  # episodes between two writes of the records
+STATISTIC = "statistic "  # opens the name of each field that holds one of `Episode.statistics`
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ def record(cell: Cell, episode: Episode, spec: EnvSpec, origin: Origin, wall_tim
             "success": bool(episode.success),
             "turns": episode.length,
             "invalid_actions": episode.invalid_actions,
+            **{f"{STATISTIC}{name}": value for name, value in episode.statistics.items()},
             "config_hash": origin.config_hash(cell),
             "dataset_hash": origin.dataset_hash,
             "checkpoint_hash": origin.checkpoint_hash,

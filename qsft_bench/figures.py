@@ -51,7 +51,7 @@ def curves(records: pd.DataFrame, summary: pd.DataFrame, title: str, unit: str, 
             means = training.groupby("step")["score"].mean()
             axes.plot(means.index + training["steps_before"].iloc[0], means, color=colour, alpha=0.5, linewidth=0.6)
     means = records.groupby(["agent", "training_seed", "step"])["score"].mean()
-    room = 0.05 * (means.max() - means.min())
+    room = 0.05 * (means.max() - means.min()) or 0.5
     axes.set_ylim(means.min() - room, means.max() + room)  # the bands of few trainings are wider than what is to be seen
     axes.set_xlabel("gradient steps, those of the agent started from included")
     axes.set_ylabel(unit)

@@ -31,7 +31,7 @@ import pandas as pd
 
 from qsft_bench.curves import Curve, read_curve
 from qsft_bench.dataset.generate import generate, recipe
-from qsft_bench.dataset.store import EpisodeDataset
+from qsft_bench.dataset.store import EpisodeDataset, Recipe
 from qsft_bench.dataset.tokens import TokenDataset, tokenise
 from qsft_bench.episode import Episode
 from qsft_bench.errors import BenchError
@@ -64,6 +64,7 @@ class Pipeline:
         configs: agent name -> training configuration that stands in for its default.
         decodings: agent name -> decoding that stands in for the tuned one.
         trackers: accelerate's trackers for training.
+        datasets: environment name -> folder of a dataset that stands in for the generated one (`--data`).
         publishes: whether the checkpoints behind a table are copied to `results`.
     """
 
@@ -77,6 +78,7 @@ class Pipeline:
     configs: Mapping[str, Any] = field(default_factory=dict)
     decodings: Mapping[str, Any] = field(default_factory=dict)
     trackers: tuple[str, ...] = ()
+    datasets: Mapping[str, Path] = field(default_factory=dict)
     publishes: bool = False
 
     def scale(self, cell: Cell) -> Scale:
@@ -93,9 +95,17 @@ class Pipeline:
 
     # Data -----------------------------------------------------------------------------------------------------------
 
+    def recipe(self, cell: Cell) -> Recipe:
+        """What the cell's data follow from."""
+        if cell.env in self.datasets:
+            return EpisodeDataset(self.datasets[cell.env]).manifest.recipe
+        return recipe(env_spec(cell.env), cell.tier, self.scale(cell))
+
     def dataset(self, cell: Cell) -> EpisodeDataset:
         """The behaviour data of the cell's task, generated if it is missing."""
-        wanted = recipe(env_spec(cell.env), cell.tier, self.scale(cell))
+        if cell.env in self.datasets:
+            return EpisodeDataset(self.datasets[cell.env])
+        wanted = self.recipe(cell)
         stage = f"data {cell.task}"
         return generate(
             self.data(cell), wanted, jobs=self.jobs, progress=lambda done, total: self.progress(stage, done, total, "episodes")
@@ -144,7 +154,7 @@ class Pipeline:
             cls,  # type: ignore[arg-type]
             self.config(cell),
             self.scale(cell),
-            recipe(env_spec(cell.env), cell.tier, self.scale(cell)).sha256,
+            self.recipe(cell).sha256,
             cell.training_seed,
         )
         own = self.run_checkpoint(cell)
@@ -173,7 +183,7 @@ class Pipeline:
         if not learns(cell.agent) or self.finished(cell) is not None:
             return []
         sizes, cls, steps = self.scale(cell), agent_class(cell.agent), []
-        if not (self.data(cell) / "manifest.json").exists():
+        if cell.env not in self.datasets and not (self.data(cell) / "manifest.json").exists():
             steps.append(f"{sizes.dataset_episodes:,} episodes of data")
         for needed in prerequisites(cell):
             steps += self.missing(needed)
@@ -286,9 +296,11 @@ class Pipeline:
 
         cls, sizes = agent_class(cell.agent), self.scale(cell)
         if not issubclass(cls, TokenAgent):
-            behaviour = recipe(env_spec(cell.env), cell.tier, sizes)
-            origin = Origin("", json_sha256([cell.agent, behaviour.behaviour]), commit(), dict(sizes.options))
-            return cls.create(env_spec(cell.env), cell.tier, dict(sizes.options)), origin
+            behaviour = recipe(env_spec(cell.env), cell.tier, sizes).behaviour
+            options = cls.env_options(dict(sizes.options))
+            player = cls.create(env_spec(cell.env), cell.tier, options)
+            identity = [player.identity] if player.identity else []
+            return player, Origin("", json_sha256([cell.agent, behaviour, *identity]), commit(), options)
         directory = self.checkpoint(cell)
         agent = cls.load(directory, self.device)
         if (agent.meta["env"], agent.meta["tier"]) != (cell.env, cell.tier):
@@ -307,9 +319,11 @@ class Pipeline:
         agent, origin = self.player(cell)
         path = self._records_path(cell, origin)
         count = self.scale(cell).evaluation_episodes if episodes is None else episodes
-        return evaluate(
-            agent, cell, spec, origin, count, path, lambda done, total: self.progress(f"eval {cell}", done, total, "episodes")
-        )
+
+        def shown(done: int, total: int) -> None:
+            self.progress(f"eval {cell}", done, total, agent.note() or "episodes")
+
+        return evaluate(agent, cell, spec, origin, count, path, shown)
 
     def _records_path(self, cell: Cell, origin: Origin) -> Path:
         """Records of another checkpoint or decoding stand in a file of their own: never mixed, never lost."""

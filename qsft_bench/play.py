@@ -1,8 +1,12 @@
-"""A person at the keyboard, behind the same Agent interface as everybody else."""
+"""A person at the keyboard: in the agent's place, or in the environment's."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium
+from gymnasium import spaces
 
 from qsft_bench.agent import Agent
 from qsft_bench.episode import Action, Episode
@@ -28,3 +32,35 @@ class Person(Agent):
             self.write(f"[{reason}]")
         self.write(str(episode.turns[-1].observation).rstrip("\n"))
         return self.read(f"turn {len(episode.turns)}> ") + "\n"
+
+
+class PersonsWorld(gymnasium.Env[str, str]):
+    """Opens as another environment does, then shows each action and lets a person say what comes of it; `done` ends it.
+
+    Args:
+        opening: the first observation.
+        turns: the most actions.
+        read, write: as for `Person`.
+    """
+
+    def __init__(
+        self, opening: str, turns: int, read: Callable[[str], str] = input, write: Callable[[str], None] = print
+    ) -> None:
+        self.observation_space = self.action_space = spaces.Text(1000)
+        self.opening = opening
+        self.turns = turns
+        self.read = read
+        self.write = write
+        self._taken = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._taken = 0
+        return self.opening, {}
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        self._taken += 1
+        self.write(action.rstrip("\n"))
+        answer = self.read(f"turn {self._taken}, your answer> ")
+        over = answer.strip().lower() == "done"
+        return f"{answer}\n", 0.0 if over else -1.0, over, self._taken >= self.turns, {"success": over}

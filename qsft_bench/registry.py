@@ -51,14 +51,15 @@ def agent_class(name: str) -> type[Agent]:
 
 
 def env_spec(name: str) -> EnvSpec:
-    """The declaration of the environment called `name`.
+    """The declaration of the environment called `name`, or known by it as an alias.
 
     Raises:
         BenchError: unknown (the nearest names are given), not importable, or not an `EnvSpec`.
     """
-    found = _load("environment", name, _targets("envs", "qsft_bench.envs"))
-    if inspect.ismodule(found):
-        found = getattr(found, "SPEC", None)
+    targets = _targets("envs", "qsft_bench.envs")
+    if name not in targets:
+        name = next((other for other in targets if name in _aliases(targets[other])), name)
+    found = _declaration(_load("environment", name, targets))
     if not isinstance(found, EnvSpec):
         raise BenchError(f"environment {name!r} is {found!r}, which is not a qsft_bench.spec.EnvSpec")
     return found
@@ -85,6 +86,18 @@ def attribute(target: str) -> Any:
     module, _, name = target.partition(":")
     value = importlib.import_module(module)
     return getattr(value, name) if name else value
+
+
+def _declaration(found: Any) -> Any:
+    return getattr(found, "SPEC", None) if inspect.ismodule(found) else found
+
+
+def _aliases(target: str) -> tuple[str, ...]:
+    try:
+        found = _declaration(attribute(target))
+    except (ImportError, AttributeError):  # asking for it by its own name says so
+        return ()
+    return found.aliases if isinstance(found, EnvSpec) else ()
 
 
 def _is_own_agent(value: object, module: str) -> bool:

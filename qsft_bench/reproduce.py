@@ -13,13 +13,14 @@ import pandas as pd
 
 from qsft_bench.curves import stability, summarise
 from qsft_bench.dataset.generate import recipe
+from qsft_bench.errors import BenchError
 from qsft_bench.evaluate import Cell, mean_score, read_records, task_name
 from qsft_bench.figures import bars
 from qsft_bench.figures import curves as plot_curves
 from qsft_bench.files import atomic_path, read_json, write_json, write_text
 from qsft_bench.pipeline import Pipeline, commit, hardware, learns, versions
 from qsft_bench.preset import scale
-from qsft_bench.registry import agent_class, env_names, env_spec
+from qsft_bench.registry import agent_class, env_names, env_spec, make_env
 from qsft_bench.spec import EnvSpec
 from qsft_bench.stats import interval
 from qsft_bench.tables import IMITATION, Table, build_columns, build_table, steadiness, write_paired, write_table
@@ -46,6 +47,7 @@ def make_separation(pipeline: Pipeline, preset: str, agents: Sequence[str] = (),
 def make_ablation(pipeline: Pipeline, agent: str, env: str, tier: str, preset: str) -> Table:
     """An agent beside all its variants on one task, into <agent>_ablation.*, and its decodings into <agent>_decodings.csv."""
     cls: Any = agent_class(agent)
+    env = env_spec(env).name
     names = [*IMITATION, agent, *(f"{agent}@{variant}" for variant in cls.variants)]
     cells = [Cell(name, env, tier, preset) for name in names]
     title = f"{agent}, each choice changed by itself, on {task_name(env, tier)}"
@@ -66,7 +68,7 @@ def make_stability(
     """
     began = time.monotonic()
     spec, directory = env_spec(env), pipeline.results(preset)
-    pipeline = replace(pipeline, source="scratch")
+    env, pipeline = spec.name, replace(pipeline, source="scratch")
     cells = [
         Cell(agent, env, tier, preset, seed)
         for agent in agents or ("sft", "ilql", "qsft")
@@ -104,13 +106,22 @@ def sweep(pipeline: Pipeline, cell: Cell) -> pd.DataFrame:
 def task_cells(
     pipeline: Pipeline, tasks: Sequence[tuple[EnvSpec, str]], preset: str, agents: Sequence[str], seeds: int | None
 ) -> list[Cell]:
-    """The cells of some tasks: the environment's own agents (or `agents`), and every other that has records there."""
+    """The cells of some tasks: the environment's own agents (or `agents`) that can play here, and every other with records.
+
+    An environment that cannot start, because a package or a program is missing, has none: its columns stay empty, and
+    progress says why.
+    """
     cells = []
     for spec, tier in tasks:
+        try:
+            make_env(spec, **scale(preset, spec).options).close()
+        except BenchError as error:
+            pipeline.progress(f"{spec.name} is left out", 0, 1, str(error))
+            continue
         records = pipeline.runs(Cell("", spec.name, tier, preset)) / "records"
         recorded = sorted({path.name.rpartition("-seed")[0] for path in records.glob("*-seed*.parquet")})
         others = [name for name in recorded if "@" not in name]
-        chosen = list(dict.fromkeys([*(agents or spec.agents), *others]))
+        chosen = [name for name in dict.fromkeys([*(agents or spec.agents), *others]) if not agent_class(name).unavailable()]
         for seed in range(seeds or scale(preset, spec).training_seeds):
             cells += [Cell(agent, spec.name, tier, preset, seed) for agent in chosen if seed == 0 or learns(agent)]
     return cells

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from qsft_bench.errors import BenchError
 
-AGENTS = ("random", "behaviour", "sft", "sft_greedy", "sft_temp", "filtered_bc", "return_conditioned", "ilql", "qsft")
+AGENTS = ("random", "behaviour", "react", "sft", "sft_greedy", "sft_temp", "filtered_bc", "return_conditioned", "ilql", "qsft")
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,12 @@ class EnvSpec:
         tiers: data recipes; `base` is the paper's.
         scales: preset name -> overrides of `qsft_bench.preset.Scale` fields for this environment (dataset episodes,
             environment options, codec, model, steps).
-        agents: the agents that its table runs unless others are asked for.
+        agents: the agents that its table runs unless others are asked for, but for those that cannot play here.
         extra: the pip extra that installs what it needs, or empty.
+        aliases: other short names it answers to.
+        solver: `module:Class` of the strongest scripted player (the ceiling), made like `random`, or empty.
+        prompt: `package:file` of the rules and worked episodes that a prompted model reads, e.g. `envs.wordle:prompt.md`, in
+            the formats that the environment has by default; or empty.
         dataset_seeds, validation_seeds, test_seeds: disjoint and fixed.
     """
 
@@ -69,6 +73,9 @@ class EnvSpec:
     scales: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     agents: tuple[str, ...] = AGENTS
     extra: str = ""
+    aliases: tuple[str, ...] = ()
+    solver: str = ""
+    prompt: str = ""
     dataset_seeds: range = range(2**32, 2**63)
     validation_seeds: range = range(1_000_000, 2_000_000)
     test_seeds: range = range(2_000_000, 3_000_000)

@@ -15,7 +15,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,9 +24,10 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from qsft_bench.errors import BenchError
+from qsft_bench.evaluate import STATISTIC
 from qsft_bench.files import write_text
 from qsft_bench.preset import scale
-from qsft_bench.registry import env_names, env_spec
+from qsft_bench.registry import agent_class, agent_names, env_names, env_spec
 from qsft_bench.spec import EnvSpec, Tier
 from qsft_bench.stats import Interval, interval, paired
 
@@ -76,7 +77,6 @@ PAPER: Mapping[str, Mapping[str, float]] = {
 """The paper's numbers (Hong, Dragan and Levine 2024, Tables 1-3), column -> agent -> score in the printed unit."""
 
 NOT_BUILT = "not built yet"
-NO_ENDPOINT = "needs an endpoint"
 MISSING = "-"
 SMOKE_NOTE = "The numbers mean nothing: this is the smoke preset, which only shows that every part runs."
 
@@ -121,6 +121,7 @@ class Cell:
         interval: ours; None without records.
         paper: the paper's number, if it has one.
         absent: what prints where there are no records.
+        statistics: means over the episodes of what the environment counts beside the score.
     """
 
     agent: str
@@ -128,6 +129,7 @@ class Cell:
     interval: Interval | None
     paper: float | None
     absent: str = MISSING
+    statistics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -226,8 +228,10 @@ def build_columns(
         for column in headings:
             own = by_cell.get((agent, column.name))
             found = None if own is None else _measured(agent, column, own)
-            absent = NOT_BUILT if column.spec is None else NO_ENDPOINT if agent == "react" else MISSING
-            cells.append(Cell(printed_as.get(agent, agent), column.name, found, PAPER.get(column.name, {}).get(agent), absent))
+            absent = NOT_BUILT if column.spec is None else _unavailable(agent) or MISSING
+            paper = PAPER.get(column.name, {}).get(agent)
+            counted = {} if own is None else _statistics(own)
+            cells.append(Cell(printed_as.get(agent, agent), column.name, found, paper, absent, counted))
     summaries = dict.fromkeys(scale(preset, column.spec).summary for column in headings if preset and column.spec)
     summary = " ".join(filter(None, summaries))
     return Table(title, stem, preset, summary, headings, tuple(cells), dict(provenance or {}), dict(printed_as))
@@ -258,6 +262,7 @@ def as_json(table: Table) -> dict[str, Any]:
         "cells": [
             _entries(cell)
             | {"over": cell.interval.over if cell.interval else None, "absent": None if cell.interval else cell.absent}
+            | {"statistics": dict(cell.statistics)}
             for cell in table.cells
         ],
         "provenance": dict(table.provenance),
@@ -276,6 +281,7 @@ def markdown(table: Table) -> str:
         blocks.append("Rows marked (paper): Hong, Dragan and Levine (2024), other models and data, so not the same experiment.")
     blocks.append("Overlapping intervals rank nobody; `paired.csv` compares agents on the same episodes.")
     blocks += _references(table)
+    blocks += _beside(table)
     blocks += _by_agent(table, "decoding", "Decoding and hyperparameters")
     blocks += _by_agent(table, "training", "Training")
     blocks += _provenance(table)
@@ -464,6 +470,16 @@ def _measured(agent: str, column: Column, records: pd.DataFrame) -> Interval:
     return found.scaled(column.unit)
 
 
+def _statistics(records: pd.DataFrame) -> dict[str, float]:
+    fields = [name for name in records if name.startswith(STATISTIC) and records[name].notna().any()]
+    return {name.removeprefix(STATISTIC): float(records[name].mean()) for name in fields}
+
+
+def _unavailable(agent: str) -> str:
+    """Why an agent of this repository cannot play here; empty if it can, or is not of this repository."""
+    return agent_class(agent).unavailable() if agent in agent_names() else ""
+
+
 def _difference(a: pd.DataFrame, b: pd.DataFrame, column: Column) -> tuple[int, float, float, float]:
     if not set(a["episode_seed"]) & set(b["episode_seed"]):
         return 0, math.nan, math.nan, math.nan
@@ -586,6 +602,21 @@ def _references(table: Table) -> list[str]:
         return []
     head = ["Column", "random", "behaviour (the data)", "greedy on the exact behaviour", "ceiling", "gap closed by greedy"]
     return ["## Reference scores", _grid(head, rows), *verdicts]
+
+
+def _beside(table: Table) -> list[str]:
+    """What environments count beside the score, a row an agent."""
+    blocks = []
+    for column in table.columns:
+        cells = [cell for cell in table.cells if cell.column == column.name and cell.statistics]
+        names = list(dict.fromkeys(name for cell in cells for name in cell.statistics))
+        rows = [
+            [_markdown(cell.agent), *(f"{cell.statistics[name]:.3g}" if name in cell.statistics else MISSING for name in names)]
+            for cell in cells
+        ]
+        if rows:
+            blocks += [f"## Beside the score: {_markdown(column.name)}", _grid(["Agent", *map(_markdown, names)], rows)]
+    return [*blocks, "Means over episodes."] if blocks else []
 
 
 def _by_agent(table: Table, key: str, title: str) -> list[str]:

@@ -28,6 +28,8 @@ TINY = Scale(
     learning_rate=3e-3,
     evaluation_episodes=12,
     validation_episodes=3,
+    curve_points=3,
+    curve_episodes=4,
     publishes=True,
 )
 

@@ -19,10 +19,10 @@ FLOORS = [
     {"train", "dataset", "model"},
     {"tokens", "rollout", "preset", "registry", "workers"},
     {"agent"},
-    {"spec", "episode", "noise", "files", "errors"},
+    {"spec", "episode", "noise", "files", "errors", "llm"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
-FOR_ENVS = {"agent", "episode", "errors", "noise", "registry", "spec"}
+FOR_ENVS = {"agent", "episode", "errors", "files", "llm", "noise", "registry", "spec"}
 
 
 def imported(path: Path) -> Iterator[str]:

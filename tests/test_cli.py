@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from qsft_bench.cli import VERBS, main
 from qsft_bench.dataset.store import EpisodeDataset
 from tests.examples import TINY
 
-GROUPS = {"data": ("generate", "list", "show", "verify")}
+GROUPS = {"data": ("generate", "list", "show", "verify", "import", "export")}
 SMALL = [
     word
     for name, value in asdict(TINY).items()
@@ -206,6 +207,12 @@ def test_a_person_wins(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     assert said.rstrip().endswith("won: return -1")
 
 
+def test_a_person_answers_the_solver(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    scripted(monkeypatch, ["what?", "b b b b b", "done"])
+    main(["play", "wordle", "--swap"])
+    assert capsys.readouterr().out.rstrip().endswith("won: return -2")
+
+
 def test_a_person_loses_or_leaves(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     scripted(monkeypatch, ["zzzzz"] * 6)
     main(["play", "wordle", "--seed", "11"])
@@ -227,6 +234,27 @@ def test_from_nothing_to_a_score(root: Path, capsys: pytest.CaptureFixture[str])
     main([*command, "--no-train"])
     assert capsys.readouterr().out == captured.out
     assert "no checkpoint" in refused(capsys, [*command, "--no-train", "--root", "elsewhere"])
+
+
+def test_training_on_data_from_elsewhere(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    games = [
+        {"sequence": [["Wordle:\n", 0.0], ["h o v e l\n", 1.0], ["g g g g g\n", 0.0]], "reward": [0.0, 0.0], "done": True},
+        {
+            "sequence": [["Wordle:\n", 0.0], *([["a b o v e\n", 1.0], ["b b b b b\n", 0.0]] * 6)],
+            "reward": [-1.0, 0.0] * 6,
+            "done": True,
+        },
+    ]
+    Path("games.jsonl").write_text("".join(json.dumps(game) + "\n" for game in games * 20))
+    main(["data", "import", "lmrl", "wordle", "games.jsonl"])
+    assert "40 episodes, 0 skipped" in capsys.readouterr().out
+    command = ["eval", "--agent", "sft", *TASK, *SMALL, "--scale.codec", "characters", "--scale.context", "160"]
+    main([*command, "--data", "data/imported/wordle"])
+    assert capsys.readouterr().out.startswith("sft on Wordle imported (smoke): mean return ")
+    assert (root / "runs/smoke/wordle-imported/seed0/sft/config.json").exists()
+    assert "is data of wordle, not of stitching" in refused(
+        capsys, ["eval", "--agent", "sft", "--env", "stitching", "--data", "data/imported/wordle"]
+    )
 
 
 def test_train_prints_where_the_checkpoint_is(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

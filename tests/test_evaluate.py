@@ -16,7 +16,7 @@ from qsft_bench import evaluate as module
 from qsft_bench.dataset.store import episodes_from_table
 from qsft_bench.episode import Action, Episode
 from qsft_bench.errors import BenchError
-from qsft_bench.evaluate import Cell, Origin, episode_scores, evaluate, mean_score, read_records, task_name
+from qsft_bench.evaluate import Cell, Origin, episode_scores, evaluate, mean_score, read_records, record, task_name
 from qsft_bench.registry import env_spec
 from tests.examples import BOUND, episode
 
@@ -55,6 +55,12 @@ def transcripts(path: Path) -> dict[int, Episode]:
     found = list(episodes_from_table(table, "wordle", "transcripts"))
     assert len({one.seed for one in found}) == len(found)
     return {one.seed: one for one in found}
+
+
+def test_what_an_environment_counts_is_recorded() -> None:
+    one = episode(["o", "p"], ["a"], statistics={"wins": 1.0})
+    (row,) = record(CELL, one, SPEC, ORIGIN, 0.0)
+    assert row["statistic wins"] == 1.0
 
 
 def test_a_record_for_each_test_seed(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from qsft_bench.token_agent import Decoding, TokenAgent, checkpoint_hash
 from tests.examples import TINY
 
 SCALES = {"wordle": TINY}
-AGENTS = env_spec("wordle").agents
+AGENTS = tuple(name for name in env_spec("wordle").agents if not agent_class(name).unavailable())
 LEARNERS = [name for name in AGENTS if issubclass(agent_class(name), TokenAgent)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from types import ModuleType
@@ -98,6 +99,16 @@ def test_another_package_adds_an_agent_and_an_environment(other_package: ModuleT
     assert env_spec("gridland") is env_spec("wordle")
 
 
+def test_an_environment_answers_to_its_aliases(other_package: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(other_package, "SPEC", replace(env_spec("wordle"), aliases=("letters",)))
+    entries = [
+        EntryPoint(name, value, "qsft_bench.envs") for name, value in (("broken", "nopack:SPEC"), ("gridland", "otherpack"))
+    ]
+    monkeypatch.setattr(registry, "entry_points", lambda group: EntryPoints(entries).select(group=group))
+    assert env_spec("letters") is env_spec("gridland")
+    assert "letters" not in env_names()
+
+
 def test_two_packages_may_not_share_a_name(other_package: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     register(monkeypatch, "qsft_bench.agents", "sft", "otherpack:Stubborn")
     with pytest.raises(BenchError, match=r"two packages register 'sft' .*baselines\.sft and otherpack:Stubborn"):
@@ -145,8 +156,6 @@ def test_an_environment_refuses_options_it_does_not_know() -> None:
 
 
 def test_an_environment_whose_package_is_missing_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
-
     import gymnasium
 
     def fails(*arguments: object, **options: object) -> None:

@@ -25,7 +25,6 @@ from qsft_bench.tables import (
     CELL_FIELDS,
     IMITATION,
     MISSING,
-    NO_ENDPOINT,
     NOT_BUILT,
     PAIR_FIELDS,
     PAPER,
@@ -134,9 +133,17 @@ def test_cells_without_records_say_why() -> None:
     table = table1(play("random", "Wordle", [-6, -5]))
     by_cell = {(cell.agent, cell.column): cell.absent for cell in table.cells if cell.interval is None}
     assert by_cell["react", "Chess"] == by_cell["qsft", "Chess"] == NOT_BUILT
-    assert by_cell["react", "Wordle"] == NO_ENDPOINT
+    assert by_cell["react", "Wordle"] == "needs an endpoint"
     assert by_cell["qsft", "Wordle"] == by_cell["random", "Pick"] == MISSING
     assert "needs an endpoint" in markdown(table)
+
+
+def test_what_is_counted_beside_the_score_has_a_table_of_its_own() -> None:
+    counted = play("qsft", "Wordle", [-1, -2]).assign(**{"statistic wins": [1.0, 0.0]})
+    text = markdown(table1(pd.concat([counted, play("random", "Wordle", [-6, -5])])))
+    section = text.split("## Beside the score: Wordle")[1].split("##")[0]
+    assert row(section, "qsft") == ["0.5"] and "random" not in section
+    assert "Beside" not in markdown(table1(play("random", "Wordle", [-6, -5])))
 
 
 def test_records_of_an_undeclared_column_are_shown_all_the_same() -> None:

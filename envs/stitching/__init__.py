@@ -55,6 +55,7 @@ SPEC = EnvSpec(
     metric="return",
     behaviour="envs.stitching.behaviour:NeverTwice",
     random="envs.stitching.behaviour:Uniform",
+    prompt="envs.stitching:prompt.md",
     tiers={
         "base": Tier(
             behaviour={"gate": 0.35, "hall": 0.65, "noise": 0.1},

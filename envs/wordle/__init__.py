@@ -27,6 +27,8 @@ SPEC = EnvSpec(
     metric="return",
     behaviour="envs.wordle.behaviour:Mixture",
     random="envs.wordle.behaviour:Mixture",  # with nothing mixed in
+    solver="envs.wordle.behaviour:Entropy",
+    prompt="envs.wordle:prompt.md",
     tiers={
         # Imitation at its best temperature (0) is near the ceiling here: this data hardly tells RL from imitation.
         "base": Tier(
