@@ -62,8 +62,8 @@ class ILQL(TokenAgent):
     config_type: ClassVar[type[Config]] = ILQLConfig
     decoding_type: ClassVar[type[Decoding]] = ILQLDecoding
     overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "wordle": {"training": Training(steps=0.5, learning_rate=0.5)},
-        "twenty_questions": {"training": Training(steps=0.5, learning_rate=0.5)},
+        env: {"training": Training(steps=0.5, learning_rate=0.5)}
+        for env in ("wordle", "twenty_questions", "chess", "chess_endgame")
     }
     grid: ClassVar[Sequence[Decoding]] = beta_grid(ILQLDecoding)
     watched: ClassVar[Mapping[str, Decoding]] = {"": ILQLDecoding(beta=32.0, greedy=True)}

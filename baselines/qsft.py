@@ -98,8 +98,8 @@ class QSFT(TokenAgent):
     config_type: ClassVar[type[Config]] = QSFTConfig
     decoding_type: ClassVar[type[Decoding]] = QSFTDecoding
     overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "wordle": {"training": Training(steps=0.5, learning_rate=0.5)},
-        "twenty_questions": {"training": Training(steps=0.5, learning_rate=0.5)},
+        env: {"training": Training(steps=0.5, learning_rate=0.5)}
+        for env in ("wordle", "twenty_questions", "chess", "chess_endgame")
     }
     grid: ClassVar[Sequence[Decoding]] = beta_grid(QSFTDecoding)
     watched: ClassVar[Mapping[str, Decoding]] = {"": QSFTDecoding(beta=32.0, greedy=True)}

@@ -37,8 +37,7 @@ class ReturnConditioned(SFT):
     imitates: ClassVar[bool] = False
     config_type: ClassVar[type[Config]] = ReturnConditionedConfig
     overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "wordle": {"training": Training(steps=0.5)},
-        "twenty_questions": {"training": Training(steps=0.5)},
+        env: {"training": Training(steps=0.5)} for env in ("wordle", "twenty_questions", "chess", "chess_endgame")
     }
     grid: ClassVar[Sequence[Decoding]] = TEMPERATURES
 

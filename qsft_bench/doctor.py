@@ -174,7 +174,8 @@ def _torch() -> Check:
 
 def _stockfish() -> Check:
     # Debian keeps it in /usr/games, which is not on every PATH.
-    where = shutil.which("stockfish") or shutil.which("stockfish", path="/usr/games")
+    named = os.environ.get("QSFT_BENCH_STOCKFISH")
+    where = shutil.which(named) if named else shutil.which("stockfish") or shutil.which("stockfish", path="/usr/games")
     mend = "apt-get install stockfish (macOS: brew install stockfish)"
     return Check("stockfish", where is not None, where or "not found", mend, required="chess" in env_names())
 

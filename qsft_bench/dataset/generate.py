@@ -109,7 +109,7 @@ def card(manifest: Manifest) -> str:
         f"- return: mean {manifest.mean_return:.3f}, sd {manifest.return_sd:.3f}, {low:g} to {high:g}",
         f"- success: {manifest.success_rate:.1%}",
         f"- environment options: `{made.options}`",
-        f"- behaviour: `{spec.behaviour}` with `{made.behaviour}`; its exact log-likelihood stands beside every action",
+        f"- behaviour: `{spec.behaviour}` with `{made.behaviour}`; its exact log-likelihood, if known, is beside every action",
         f"- seed: {made.seed}; episode i is drawn from `SeedSequence({made.seed}, spawn_key=(i,))`",
         f"- content hash: `{manifest.content}`",
     ]
