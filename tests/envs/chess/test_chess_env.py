@@ -131,11 +131,11 @@ def test_lmrl_format_by_hand() -> None:
 
 def test_illegal_moves_count_towards_the_cap() -> None:
     env = game(chess.STARTING_FEN, moves=3)
-    assert [env.step("Ke2\n")[1:] for _ in range(3)] == [(-1, False, False, REFUSED)] * 2 + [
+    assert [after(env, "Ke2\n") for _ in range(3)] == [(-1, False, False, REFUSED)] * 2 + [
         (-1, False, True, {**REFUSED, "success": False})
     ]
     env = game("7k/8/5KQ1/8/8/8/8/8 w - - 0 1", moves=1)
-    assert env.step("Qg7\n")[1:] == (1, True, False, {"success": True})  # ended by the rules: not truncated
+    assert after(env, "Qg7\n") == (1, True, False, {"success": True})  # ended by the rules: not truncated
     assert Chess()._moves == SPEC.horizon == 400
 
 
