@@ -38,7 +38,7 @@ SPEC = EnvSpec(
     },
     scales={
         "smoke": {**_PIECES, "dataset_episodes": 40},
-        "small": {**_PIECES, "dataset_episodes": 6_000, "steps": 3_000, **_PLAYED},
+        "small": {**_PIECES, "dataset_episodes": 3_000, "steps": 1_500, **_PLAYED},
         "standard": {**_PIECES, "dataset_episodes": 100_000},
         "paper": {"codec": "characters", "dataset_episodes": 625_000},
     },
