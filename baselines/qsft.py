@@ -56,6 +56,9 @@ Extraction = Literal["ratio", "prob"]
 Acting = Literal["target", "online"]
 
 
+HALF = Training(steps=0.5, learning_rate=0.5)
+
+
 @dataclass(frozen=True)
 class QSFTConfig(Config):
     """Attributes:
@@ -98,8 +101,11 @@ class QSFT(TokenAgent):
     config_type: ClassVar[type[Config]] = QSFTConfig
     decoding_type: ClassVar[type[Decoding]] = QSFTDecoding
     overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        env: {"training": Training(steps=0.5, learning_rate=0.5)}
-        for env in ("wordle", "twenty_questions", "chess", "chess_endgame")
+        "wordle": {"training": HALF},
+        "twenty_questions": {"training": HALF},
+        # Most moves are illegal in any one position, and no data says what they are worth: the support must keep them out.
+        "chess": {"training": HALF, "support": 4e-3},
+        "chess_endgame": {"training": HALF, "support": 4e-3},
     }
     grid: ClassVar[Sequence[Decoding]] = beta_grid(QSFTDecoding)
     watched: ClassVar[Mapping[str, Decoding]] = {"": QSFTDecoding(beta=32.0, greedy=True)}

@@ -30,6 +30,7 @@ class Scale:
         curve_points: evaluations while training (learning curves), evenly spaced; 0 for none.
         curve_episodes: validation episodes of each of them.
         training_seeds: how many independent trainings each cell averages.
+        tiers: tiers whose columns stand in this preset's tables; every one if empty.
         publishes: whether finished cells are copied to `results/<preset>/checkpoints`.
     """
 
@@ -47,6 +48,7 @@ class Scale:
     curve_points: int = 20
     curve_episodes: int = 200
     training_seeds: int = 1
+    tiers: tuple[str, ...] = ()
     publishes: bool = False
 
 

@@ -38,10 +38,17 @@ def make_table(pipeline: Pipeline, number: int, preset: str, agents: Sequence[st
 
 def make_separation(pipeline: Pipeline, preset: str, agents: Sequence[str] = (), seeds: int | None = None) -> Table:
     """Every column made to tell values from imitation (other tiers, tasks outside the paper), into separation.*"""
-    specs = [env_spec(name) for name in env_names()]
-    tasks = [(spec, tier) for spec in specs for tier in spec.tiers if tier != "base" or not spec.table]
+    tasks = separation_tasks(preset)
     cells = task_cells(pipeline, tasks, preset, agents, seeds)
     return _make_columns(pipeline, "separation", "Separation: data on which imitation stays low", tasks, cells, preset)
+
+
+def separation_tasks(preset: str) -> list[tuple[EnvSpec, str]]:
+    """What the separation table shows at `preset`: tiers beside the paper's, and tasks that are not the paper's."""
+    specs = [env_spec(name) for name in env_names()]
+    return [
+        (spec, tier) for spec in specs for tier in scale(preset, spec).tiers or spec.tiers if tier != "base" or not spec.table
+    ]
 
 
 def make_ablation(pipeline: Pipeline, agent: str, env: str, tier: str, preset: str) -> Table:

@@ -14,7 +14,7 @@ import pytest
 from qsft_bench.pipeline import Pipeline
 from qsft_bench.preset import scale
 from qsft_bench.registry import env_names, env_spec
-from qsft_bench.reproduce import make_ablation, make_separation, make_table
+from qsft_bench.reproduce import make_ablation, make_separation, make_table, separation_tasks
 from tests.examples import TINY
 
 REPOSITORY = Path(__file__).parent.parent
@@ -47,6 +47,14 @@ def test_separation_stands_beside_the_table(pipeline: Pipeline) -> None:
     assert set(cells["column"]) >= {"Wordle habit", "20Q habit", "Stitching"}
     assert set(json.loads((results / "provenance.json").read_text())) == {"table1", "separation"}
     assert (results / "paired.csv").exists()
+
+
+def test_a_preset_may_show_some_of_the_tiers() -> None:
+    shown = {preset: {(spec.name, tier) for spec, tier in separation_tasks(preset)} for preset in ("smoke", "small")}
+    assert shown["smoke"] >= {("wordle", "habit"), ("twenty_questions", "habit"), ("stitching", "base")}
+    assert ("wordle", "base") not in shown["smoke"] | shown["small"]
+    limited = {name: scale("small", env_spec(name)).tiers for name in env_names()}
+    assert all(tier in limited[name] for name, tier in shown["small"] if limited[name])
 
 
 @pytest.mark.nightly

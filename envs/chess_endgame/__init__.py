@@ -45,7 +45,14 @@ SPEC = EnvSpec(
     },
     scales={
         "smoke": {**_THREE, "dataset_episodes": 200},
-        "small": {**_THREE, "dataset_episodes": 20_000, "steps": 4_000, "batch_size": 64, "learning_rate": 5e-3},
+        "small": {
+            **_THREE,
+            "dataset_episodes": 20_000,
+            "steps": 4_000,
+            "batch_size": 64,
+            "learning_rate": 5e-3,
+            "tiers": ("base",),
+        },
         "standard": {**_THREE, "dataset_episodes": 100_000},
         "paper": {"codec": "characters", "dataset_episodes": 100_000},
     },

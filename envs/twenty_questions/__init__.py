@@ -47,7 +47,14 @@ SPEC = EnvSpec(
     },
     scales={
         "smoke": {**_BOUND, "dataset_episodes": 2_000},
-        "small": {**_BOUND, "dataset_episodes": 500_000, "steps": 5_000, "batch_size": 256, "learning_rate": 1e-2},
+        "small": {
+            **_BOUND,
+            "dataset_episodes": 500_000,
+            "steps": 5_000,
+            "batch_size": 256,
+            "learning_rate": 1e-2,
+            "tiers": ("base",),
+        },
         "standard": {**_BOUND, "dataset_episodes": 1_000_000},
         "paper": {"codec": "words", "context": 384, "dataset_episodes": 100_000},
     },
