@@ -91,6 +91,14 @@ class Agent(ABC):
         raise NotImplementedError(f"{cls.__name__} has nothing to load")
 
 
+def tempered(weights: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    """Distributions proportional to weights ** (1 / temperature), along the last axis; at 0 uniform over the greatest."""
+    if temperature != 1:
+        weights = weights / weights.max(axis=-1, keepdims=True)
+        weights = weights ** (1 / temperature) if temperature else (weights > 1 - 1e-9).astype(float)
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
 class KnownPolicy(Agent):
     """A scripted agent with a known distribution over a fixed list of texts; behaviour policies are such.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from envs import register
-from qsft_bench.spec import EnvSpec, Tier
+from qsft_bench.spec import AGENTS, EnvSpec, Tier
 
 # A word binds a piece to its square and a move is one word. A row is at most 36 tokens, in play 40: <bos>, 32 pieces, en
 # passant, castling rights, up to four refused moves, the move.
@@ -45,6 +45,8 @@ SPEC = EnvSpec(
         "standard": {**_PIECES, "dataset_episodes": 100_000},
         "paper": {"codec": "characters", "dataset_episodes": 625_000},
     },
+    agents=tuple(name for name in AGENTS if name not in ("filtered_bc", "return_conditioned")),  # a game takes too long for all
+    prompt="envs.chess:prompt.md",
     extra="chess",
 )
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from envs.chess.engine import LINES
 from envs.chess.formats import ActionFormat, ObservationFormat, check_options, read_board, write_move, write_moves
 from envs.chess.skill import LEVELS, choose, depth_of, scored_moves
-from qsft_bench.agent import Agent
+from qsft_bench.agent import Agent, tempered
 from qsft_bench.episode import Action, Episode
 from qsft_bench.errors import BenchError
 from qsft_bench.noise import uniform
@@ -164,10 +164,7 @@ class BestOrAny(Player):
             weights[legal.index(scored_moves(board, self.depth)[0][0])] += self.best - habit
         if habit:
             weights[legal.index(habitual(board))] += habit
-        if self.temperature != 1:
-            weights /= weights.max()
-            weights = weights ** (1 / self.temperature) if self.temperature else (weights == 1).astype(float)
-        return [intern(action) for action in write_moves(board, legal, self.action)], weights / weights.sum()
+        return [intern(action) for action in write_moves(board, legal, self.action)], tempered(weights, self.temperature)
 
 
 def has_habit(board: chess.Board) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from envs import register
-from qsft_bench.spec import EnvSpec, Tier
+from qsft_bench.spec import AGENTS, EnvSpec, Tier
 
 # The two endings with three pieces are what models trained from scratch on two cores can learn from: 300,000 positions.
 # A row is at most 10 tokens: <bos>, three pieces, castling rights, up to four refused moves, the move.
@@ -56,6 +56,8 @@ SPEC = EnvSpec(
         "standard": {**_THREE, "dataset_episodes": 100_000},
         "paper": {"codec": "characters", "dataset_episodes": 100_000},
     },
+    agents=tuple(name for name in AGENTS if name not in ("filtered_bc", "return_conditioned")),  # as in chess
+    prompt="envs.chess_endgame:prompt.md",
     extra="chess",
 )
 

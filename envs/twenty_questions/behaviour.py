@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from envs.twenty_questions.env import QUESTIONS, ActionFormat, ObservationFormat, Oracle, check_options, read_answer
 from envs.twenty_questions.knowledge import Attribute, knowledge
 from envs.twenty_questions.language import understand
-from qsft_bench.agent import KnownPolicy
+from qsft_bench.agent import KnownPolicy, tempered
 from qsft_bench.episode import Episode
 from qsft_bench.errors import BenchError
 
@@ -143,11 +143,7 @@ class Mixture(Player):
         if self.habit:
             following = [(self.latest(episode) + 1) % size for episode in episodes]
             weights[np.arange(len(episodes)), following] += self.habit
-        if self.temperature != 1:
-            weights /= weights.max(axis=1, keepdims=True)
-            weights = weights ** (1 / self.temperature) if self.temperature else (weights > 1 - 1e-9).astype(float)
-        weights /= weights.sum(axis=1, keepdims=True)
-        return weights
+        return tempered(weights, self.temperature)
 
 
 class Solver(Player):

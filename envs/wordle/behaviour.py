@@ -21,7 +21,7 @@ from envs.wordle.feedback import (
     write_guess,
 )
 from envs.wordle.words import word_list
-from qsft_bench.agent import KnownPolicy
+from qsft_bench.agent import KnownPolicy, tempered
 from qsft_bench.episode import Episode
 from qsft_bench.errors import BenchError
 
@@ -113,11 +113,7 @@ class Mixture(Player):
         weights: NDArray[np.float64] = candidates * (self.consistent / candidates.sum(axis=1, keepdims=True))
         weights += max(0.0, 1 - self.consistent - self.habit) / size  # the difference may round below 0
         weights[np.arange(count), (latest + 1) % size] += self.habit
-        if self.temperature != 1:
-            weights /= weights.max(axis=1, keepdims=True)
-            weights = weights ** (1 / self.temperature) if self.temperature else (weights == 1).astype(float)
-        weights /= weights.sum(axis=1, keepdims=True)
-        return weights
+        return tempered(weights, self.temperature)
 
 
 class Entropy(Player):
