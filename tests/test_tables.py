@@ -305,7 +305,7 @@ def test_the_four_files(tmp_path: Path) -> None:
     read = json.loads(paths[2].read_text())
     assert read["provenance"] == {"commit": "abc"}
     by_cell = {(cell["agent"], cell["column"]): cell for cell in read["cells"]}
-    assert set(by_cell["qsft", "Wordle"]) == {*CELL_FIELDS, "over", "absent"}
+    assert set(by_cell["qsft", "Wordle"]) == {*CELL_FIELDS, "over", "absent", "statistics"}
     assert by_cell["qsft", "Wordle"]["over"] == "episodes"
     assert by_cell["qsft", "Chess"] | {"mean": None, "absent": NOT_BUILT, "n": 0} == by_cell["qsft", "Chess"]
     assert read["columns"][1]["references"]["ceiling"] == -1.94
