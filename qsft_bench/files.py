@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -134,6 +134,25 @@ def read_json(path: Path) -> Any:
         raise BenchError(f"{path} does not exist") from None
     except (OSError, ValueError) as error:
         raise BenchError(f"{path} cannot be read as JSON ({error}); delete it and make it again") from error
+
+
+def check_free(folder: Path, mark: Path, same: Callable[[Any], bool]) -> None:
+    """Refuse to replace anything but an earlier writing of the same, of which `mark`, a JSON file in `folder`, is the proof.
+
+    Raises:
+        BenchError: there is something else.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    found = read_json(mark) if mark.is_file() else None
+    if not isinstance(found, dict) or not same(found):
+        raise BenchError(f"{folder} holds something else; remove it or choose another folder")
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Replace `target` by a copy of `source`, whole or not at all."""
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def file_sha256(path: Path) -> str:

@@ -36,7 +36,7 @@ from qsft_bench.dataset.tokens import TokenDataset, tokenise
 from qsft_bench.episode import Episode
 from qsft_bench.errors import BenchError
 from qsft_bench.evaluate import Cell, Origin, evaluate, mean_score, play_episodes, task_name
-from qsft_bench.files import atomic_directory, atomic_path, json_sha256, read_json
+from qsft_bench.files import atomic_directory, copy_file, json_sha256, read_json
 from qsft_bench.preset import Scale, scale
 from qsft_bench.registry import agent_class, env_spec
 from qsft_bench.workers import worker_pool
@@ -416,8 +416,7 @@ class Pipeline:
             path = self._records_path(cell, self.player(cell)[1])
             target = self.results(cell.preset) / "records" / cell.task / f"{cell.agent}-seed{cell.training_seed}.parquet"
             for suffix in (".parquet", ".transcripts.parquet"):
-                with atomic_path(target.with_suffix(suffix)) as temporary:
-                    shutil.copyfile(path.with_suffix(suffix), temporary)
+                copy_file(path.with_suffix(suffix), target.with_suffix(suffix))
 
 
 class _QueueProgress:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -17,7 +16,7 @@ from qsft_bench.errors import BenchError
 from qsft_bench.evaluate import Cell, mean_score, read_records, task_name
 from qsft_bench.figures import bars
 from qsft_bench.figures import curves as plot_curves
-from qsft_bench.files import atomic_path, read_json, write_json, write_text
+from qsft_bench.files import copy_file, read_json, write_json, write_text
 from qsft_bench.pipeline import Pipeline, commit, hardware, learns, versions
 from qsft_bench.preset import scale
 from qsft_bench.registry import agent_class, env_names, env_spec, make_env
@@ -92,9 +91,8 @@ def make_stability(
     each = scale(preset, spec).curve_episodes
     write_text(directory / "stability.md", steadiness(title, measured, each, sources))
     for cell in cells:
-        target = directory / "curves" / cell.task / pipeline.curve_path(cell).name
-        with atomic_path(target) as temporary:
-            shutil.copyfile(pipeline.curve_path(cell), temporary)
+        path = pipeline.curve_path(cell)
+        copy_file(path, directory / "curves" / cell.task / path.name)
     _remember(directory, "stability", sources)
     return measured
 

@@ -375,8 +375,7 @@ def steadiness(title: str, measured: pd.DataFrame, episodes: int, provenance: Ma
         "few episodes it is above 0 by chance alone. `stability.csv` has every evaluation with its 95% interval.",
     ]
     blocks = [f"# {_markdown(title)}", " ".join(lines), _grid(head, rows), "![curves](stability.png)"]
-    facts = {name: provenance[name] for name in ("commit", "hardware", "versions") if provenance.get(name)}
-    return "\n\n".join([*blocks, "\n".join(f"- {name}: {_markdown(_sentence(value))}" for name, value in facts.items())]) + "\n"
+    return "\n\n".join([*blocks, "\n".join(_facts(provenance))]) + "\n"
 
 
 def paired_frame(records: pd.DataFrame, *, specs: Iterable[EnvSpec] | None = None) -> pd.DataFrame:
@@ -639,11 +638,19 @@ def _provenance(table: Table) -> list[str]:
     rows = [[_markdown(name), _markdown(str(datasets[name]))] for name in names]
     if rows:
         blocks += ["## Datasets", _grid(["Column", "Size and format"], rows, numbers=False)]
-    facts = {name: table.provenance[name] for name in ("commit", "hardware", "versions") if table.provenance.get(name)}
+    lines = _facts(table.provenance)
     if stages := table.provenance.get("stages"):
-        facts["wall time"] = {name: f"{seconds:.0f} s" for name, seconds in stages.items()}
-    lines = [f"- {name}: {_markdown(_sentence(value))}" for name, value in facts.items()]
+        lines.append(_fact("wall time", {name: f"{seconds:.0f} s" for name, seconds in stages.items()}))
     return [*blocks, "## Provenance", "\n".join(lines)] if lines else blocks
+
+
+def _facts(provenance: Mapping[str, Any]) -> list[str]:
+    """Code and machine behind the numbers, a line each."""
+    return [_fact(name, provenance[name]) for name in ("commit", "hardware", "versions") if provenance.get(name)]
+
+
+def _fact(name: str, value: Any) -> str:
+    return f"- {name}: {_markdown(_sentence(value))}"
 
 
 def _sentence(value: Any) -> str:

@@ -15,7 +15,7 @@ from qsft_bench import __version__
 from qsft_bench.dataset.store import EpisodeDataset, Manifest
 from qsft_bench.episode import Episode
 from qsft_bench.errors import BenchError
-from qsft_bench.files import atomic_directory, read_json, write_text
+from qsft_bench.files import atomic_directory, check_free, write_text
 from qsft_bench.registry import env_spec
 
 Progress = Callable[[int, int], None]
@@ -243,16 +243,3 @@ def _check_apart(dataset: EpisodeDataset, folder: Path) -> None:
     ours, theirs = dataset.directory.resolve(), folder.resolve()
     if ours == theirs or ours in theirs.parents or theirs in ours.parents:
         raise BenchError(f"{folder} and {dataset.directory} are one in the other; export to a folder outside the dataset")
-
-
-def check_free(folder: Path, mark: Path, same: Callable[[Any], bool]) -> None:
-    """Refuse to replace anything but an earlier writing of the same, of which `mark`, a JSON file in `folder`, is the proof.
-
-    Raises:
-        BenchError: there is something else.
-    """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    found = read_json(mark) if mark.is_file() else None
-    if not isinstance(found, dict) or not same(found):
-        raise BenchError(f"{folder} holds something else; remove it or choose another folder")

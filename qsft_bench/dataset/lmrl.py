@@ -27,7 +27,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from qsft_bench.dataset.export import check_free
 from qsft_bench.dataset.store import (
     EpisodeDataset,
     Manifest,
@@ -39,7 +38,7 @@ from qsft_bench.dataset.store import (
 )
 from qsft_bench.episode import Episode, Turn
 from qsft_bench.errors import BenchError
-from qsft_bench.files import atomic_directory, file_sha256, write_text
+from qsft_bench.files import atomic_directory, check_free, file_sha256, write_text
 from qsft_bench.preset import scale
 from qsft_bench.spec import EnvSpec
 
