@@ -39,7 +39,7 @@ SPEC = EnvSpec(
             summary="33% questions that the answers so far leave open, else any; the paper's mean return, -17.3",
             references={"random": _RANDOM, "behaviour": -17.336, "greedy_behaviour": -11.007, "ceiling": _CEILING},
         ),
-        # Here imitation helps at no temperature: -17.02 at the best (.85), no better than the data from .7 down.
+        # Here imitation helps at no temperature: -16.98 at the best (.85), no better than the data from .7 down.
         "habit": Tier(
             behaviour={"informed": 0.31, "habit": 0.3},
             summary="30% the list's next question (a bad habit), 31% open questions, else any; the same mean return",
