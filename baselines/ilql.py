@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.model.decoder import Outputs
 from qsft_bench.model.network import Head, frozen_copy, polyak
-from qsft_bench.token_agent import Config, Decoding, TokenAgent, beta_grid
+from qsft_bench.token_agent import LOW_BETAS, Config, Decoding, TokenAgent, beta_grid
 from qsft_bench.tokens import TokenBatch
 from qsft_bench.train import Run, Training
 
@@ -66,6 +66,7 @@ class ILQL(TokenAgent):
         for env in ("wordle", "twenty_questions", "chess", "chess_endgame")
     }
     grid: ClassVar[Sequence[Decoding]] = beta_grid(ILQLDecoding)
+    grids: ClassVar[Mapping[str, Sequence[Decoding]]] = {"chess_endgame": beta_grid(ILQLDecoding, **LOW_BETAS)}
     watched: ClassVar[Mapping[str, Decoding]] = {"": ILQLDecoding(beta=32.0, greedy=True)}
 
     def build(self, data: TokenDataset, run: Run) -> None:

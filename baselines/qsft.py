@@ -46,7 +46,7 @@ from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.errors import BenchError
 from qsft_bench.model.decoder import Outputs
 from qsft_bench.model.network import Head, frozen_copy, polyak
-from qsft_bench.token_agent import Config, Decoding, TokenAgent, Variant, beta_grid
+from qsft_bench.token_agent import LOW_BETAS, Config, Decoding, TokenAgent, Variant, beta_grid
 from qsft_bench.tokens import DUMMY, TokenBatch
 from qsft_bench.train import Run, Training
 
@@ -108,6 +108,7 @@ class QSFT(TokenAgent):
         "chess_endgame": {"training": HALF, "support": 4e-3},
     }
     grid: ClassVar[Sequence[Decoding]] = beta_grid(QSFTDecoding)
+    grids: ClassVar[Mapping[str, Sequence[Decoding]]] = {"chess_endgame": beta_grid(QSFTDecoding, **LOW_BETAS)}
     watched: ClassVar[Mapping[str, Decoding]] = {"": QSFTDecoding(beta=32.0, greedy=True)}
     variants: ClassVar[Mapping[str, Variant]] = {
         "paper": Variant(

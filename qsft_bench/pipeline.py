@@ -121,6 +121,7 @@ class Pipeline:
             context=sizes.context,
             state=spec.state,
             discount=spec.discount,
+            return_bounds=spec.value_range,
             progress=lambda done, total: self.progress(f"tokens {cell.task}", done, total, "shards"),
         )
 
@@ -203,7 +204,7 @@ class Pipeline:
 
     def _tuned(self, directory: Path, cell: Cell) -> bool:
         cls: Any = agent_class(cell.agent)
-        return not cls.grid_for(cell.variant) or "tuning" in read_json(directory / "config.json")["meta"]
+        return not cls.grid_for(cell.env, cell.variant) or "tuning" in read_json(directory / "config.json")["meta"]
 
     def fit(self, cell: Cell) -> None:
         """Train the cell's agent (and first its prerequisites), choose its decoding on validation seeds, save it."""
@@ -237,7 +238,7 @@ class Pipeline:
             agent.fit(self.tokens(cell), run)
             agent.save(own, dtype)
             shutil.rmtree(own / "state", ignore_errors=True)
-        if cls.grid_for(cell.variant):
+        if cls.grid_for(cell.env, cell.variant):
             agent = cls.load(own, self.device)
             self.tune(agent, cell).save(own, dtype)
 
@@ -264,7 +265,7 @@ class Pipeline:
 
     def tune(self, agent: Any, cell: Cell) -> Any:
         """The agent under the decoding of its grid with the best mean on validation seeds."""
-        spec, grid = env_spec(cell.env), agent.grid_for(cell.variant)
+        spec, grid = env_spec(cell.env), agent.grid_for(cell.env, cell.variant)
         plays = list(self.validate(agent, cell, grid, "tune"))
         scores = [mean_score(play, spec) for play in plays]
         best = scores.index(max(scores))

@@ -42,6 +42,8 @@ class EnvSpec:
         return_range: least and greatest return that the rules allow.
         state: `transcript` (the state is everything said so far) or `observation` (the newest observation alone).
         discount: applied where an utterance or action vector ends; 1 inside it.
+        value_range: the returns that learners take for 0 and 1 (Assumption 4.1), None for the least and the greatest in the
+            data. Those beyond count as the nearer end: a rare penalty would else leave a win and a loss close together.
         metric: `return` (mean return) or `success` (success rate).
         behaviour: `module:Class` of the scripted behaviour policy, an `Agent`.
         random: `module:Class` of a uniformly random player; both take the environment's options as keyword arguments.
@@ -54,6 +56,7 @@ class EnvSpec:
         solver: `module:Class` of the strongest scripted player (the ceiling), made like `random`, or empty.
         prompt: `package:file` of the rules and worked episodes that a prompted model reads, e.g. `envs.wordle:prompt.md`, in
             the formats that the environment has by default; or empty.
+        side_by_side: most episodes that one process plays at once; fewer where a simulator takes memory.
         dataset_seeds, validation_seeds, test_seeds: disjoint and fixed.
     """
 
@@ -71,11 +74,13 @@ class EnvSpec:
     random: str
     tiers: Mapping[str, Tier]
     scales: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    value_range: tuple[float, float] | None = None
     agents: tuple[str, ...] = AGENTS
     extra: str = ""
     aliases: tuple[str, ...] = ()
     solver: str = ""
     prompt: str = ""
+    side_by_side: int = 256
     dataset_seeds: range = range(2**32, 2**63)
     validation_seeds: range = range(1_000_000, 2_000_000)
     test_seeds: range = range(2_000_000, 3_000_000)
@@ -87,6 +92,9 @@ class EnvSpec:
                 raise ValueError(f"{self.name}: seed ranges {left} and {right} overlap")
         if "base" not in self.tiers:
             raise ValueError(f"{self.name} declares no `base` tier")
+        low, high = self.value_range or self.return_range
+        if not self.return_range[0] <= low < high <= self.return_range[1]:
+            raise ValueError(f"{self.name}: value range {self.value_range} is not within the return range {self.return_range}")
         if not self.return_range[0] < self.return_range[1]:
             raise ValueError(f"{self.name}: return range {self.return_range} is empty")
         if not 0 < self.discount <= 1:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from qsft_bench.train import History
 
 FORMAT = 1
+DECODINGS = 8  # that every agent may try on validation seeds
+# Where most tokens are illegal, what is known of them is little: betas for chess.
+LOW_BETAS = {"sampled": (8.0, 32.0), "greedy": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)}
 
 
 @dataclass(frozen=True)
@@ -62,10 +65,20 @@ class Decoding:
         return ", ".join(f"{key}={value}" for key, value in asdict(self).items())
 
 
-def beta_grid(kind: type[Decoding]) -> tuple[Decoding, ...]:
-    """Eight decodings for an agent whose policy is pi exp(beta x): as many as the temperatures that imitation chooses from."""
-    sampled, greedy = (32.0, 64.0, 128.0), (8.0, 16.0, 32.0, 64.0, 128.0)
+def beta_grid(
+    kind: type[Decoding],
+    sampled: Sequence[float] = (32.0, 64.0, 128.0),
+    greedy: Sequence[float] = (8.0, 16.0, 32.0, 64.0, 128.0),
+) -> tuple[Decoding, ...]:
+    """Eight decodings for an agent whose policy is pi exp(beta x): as many as the temperatures that imitation chooses from.
+
+    Args:
+        kind: makes one from a `beta`.
+        sampled, greedy: the betas that are tried either way.
+    """
     make: Any = kind
+    if len(sampled) + len(greedy) != DECODINGS:
+        raise ValueError(f"every agent chooses from {DECODINGS} decodings, this grid has {len(sampled) + len(greedy)}")
     return (*(make(beta=beta) for beta in sampled), *(make(beta=beta, greedy=True) for beta in greedy))
 
 
@@ -91,6 +104,7 @@ class TokenAgent(Agent):
         config_type, decoding_type: dataclasses of what can be set for training and for play.
         overrides: environment name -> fields of `Config` that differ there.
         grid: decodings tried on validation seeds after training; empty where there is nothing to choose.
+        grids: environment name -> the grid there, as long as `grid`.
         variants: named settings beside the default; `qsft@paper` is the agent `qsft` in its variant `paper`.
         sweep: decodings that an ablation compares on validation seeds.
         watched: decodings under which it plays while it trains (learning curves), chosen beforehand, by what their row's name
@@ -104,6 +118,7 @@ class TokenAgent(Agent):
     decoding_type: ClassVar[type[Decoding]] = Decoding
     overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     grid: ClassVar[Sequence[Decoding]] = ()
+    grids: ClassVar[Mapping[str, Sequence[Decoding]]] = {}
     variants: ClassVar[Mapping[str, Variant]] = {}
     sweep: ClassVar[Sequence[Decoding]] = ()
     watched: ClassVar[Mapping[str, Decoding]] = {}
@@ -130,10 +145,10 @@ class TokenAgent(Agent):
         return cls.config_type(**{**cls.overrides.get(env, {}), **cls._variant(variant).config})
 
     @classmethod
-    def grid_for(cls, variant: str = "") -> Sequence[Decoding]:
-        """The decodings to choose from."""
+    def grid_for(cls, env: str, variant: str = "") -> Sequence[Decoding]:
+        """The decodings to choose from for an environment: the variant's own, else the environment's, else the agent's."""
         grid = cls._variant(variant).grid
-        return cls.grid if grid is None else grid
+        return cls.grids.get(env, cls.grid) if grid is None else grid
 
     @classmethod
     def _variant(cls, name: str) -> Variant:

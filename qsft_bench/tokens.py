@@ -297,9 +297,10 @@ class TokenArrays:
     ) -> Self:
         """Encode finished episodes.
 
-        Rewards are normalised by `return_bounds` = (least, greatest return of the dataset), so that a return lies in
-        [0, 1]. Where the state is the transcript and the discount 1, the whole return is paid at the last token;
-        elsewhere every reward is paid where it fell and the offset at the end.
+        Rewards are normalised by `return_bounds` = (least, greatest return of the dataset, unless the environment declares
+        others), so that a return lies in [0, 1] or counts as an end of it. Where the state is the transcript and the
+        discount 1, the whole return is paid at the last token; elsewhere every reward is paid where it fell and the offset at
+        the end.
 
         Raises:
             BenchError: no episode, no room for an action, or the bounds do not bound anything.

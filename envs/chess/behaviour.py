@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.chess.engine import LINES
-from envs.chess.formats import ActionFormat, ObservationFormat, check_options, read_board, write_move, write_moves
+from envs.chess.formats import (
+    ActionFormat,
+    ObservationFormat,
+    check_options,
+    read_board,
+    write_illegal,
+    write_move,
+    write_moves,
+)
 from envs.chess.skill import LEVELS, choose, depth_of, scored_moves
 from qsft_bench.agent import Agent, tempered
 from qsft_bench.episode import Action, Episode
@@ -97,7 +105,9 @@ class BestOrAny(Player):
     """Now the engine's best move, now any legal one, here and there a bad habit: a distribution that is known exactly.
 
     ```
-    pi(a) = (best - h) * [a is the engine's best] + h * [a is the habit's] + (1 - best) / N      for each of N legal moves
+    pi(a) = (1 - illegal) * p(a)      for each of N legal moves
+            illegal / M               for each of M illegal ones: a kind of piece White has, a square none can go to
+    p(a)  = (best - h) * [a is the engine's best] + h * [a is the habit's] + (1 - best) / N
     h     = habit where White's king stands on a light square, else 0
     ```
 
@@ -107,11 +117,12 @@ class BestOrAny(Player):
     Args:
         best: probability of the engine's best move.
         habit: how much of it goes to `habitual`'s move where there is a habit; with more than best / 2 that is the mode.
+        illegal: probability of an illegal move, so that the data say what those are worth, and show what follows them.
         depth: how deep the engine looks, in plies.
         temperature: below 1 sharpens the exact behaviour; 0 is its mode, ties drawn uniformly among the maximisers.
 
     Raises:
-        BenchError: not 0 <= habit <= best <= 1, or `depth` or `temperature` is too small.
+        BenchError: not 0 <= habit <= best <= 1, or `illegal` is no probability, or `depth` or `temperature` is too small.
     """
 
     def __init__(
@@ -121,6 +132,7 @@ class BestOrAny(Player):
         *,
         best: float = 0.0,
         habit: float = 0.0,
+        illegal: float = 0.0,
         depth: int = 5,
         temperature: float = 1.0,
         **rules: Any,
@@ -128,10 +140,13 @@ class BestOrAny(Player):
         super().__init__(observation, action, **rules)
         if not 0 <= habit <= best <= 1:
             raise BenchError(f"chess: best={best!r} and habit={habit!r} must be probabilities, habit at most best")
+        if not 0 <= illegal <= 1:
+            raise BenchError(f"chess: illegal={illegal!r} is not a probability")
         if depth < 1 or temperature < 0:
             raise BenchError(f"chess: depth={depth!r} must be at least 1 and temperature={temperature!r} >= 0")
         self.best = best
         self.habit = habit
+        self.illegal = illegal
         self.depth = depth
         self.temperature = temperature
         # Observation -> every action it may be answered with, and the probability of each, shape (N,).
@@ -164,7 +179,12 @@ class BestOrAny(Player):
             weights[legal.index(scored_moves(board, self.depth)[0][0])] += self.best - habit
         if habit:
             weights[legal.index(habitual(board))] += habit
-        return [intern(action) for action in write_moves(board, legal, self.action)], tempered(weights, self.temperature)
+        actions = write_moves(board, legal, self.action)
+        if self.illegal:
+            refused = write_illegal(board, self.action)
+            weights = np.concatenate([weights * (1 - self.illegal), np.full(len(refused), self.illegal / len(refused))])
+            actions += refused
+        return [intern(action) for action in actions], tempered(weights, self.temperature)
 
 
 def has_habit(board: chess.Board) -> bool:

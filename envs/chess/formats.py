@@ -102,6 +102,22 @@ def write_moves(board: chess.Board, legal: Sequence[chess.Move], action: ActionF
     return [_word(board, move, alike[board.piece_type_at(move.from_square), move.to_square]) for move in legal]
 
 
+def write_illegal(board: chess.Board, action: ActionFormat) -> list[str]:
+    """Moves that are refused: each kind of piece that the side to move has, to each square where none of that kind can go.
+
+    Pawns are left out: what they write without a piece's letter can be legal.
+    """
+    possible = {(board.piece_type_at(move.from_square), move.to_square) for move in board.legal_moves}
+    found = []
+    for kind in (chess.KNIGHT, chess.BISHOP, chess.ROOK, chess.QUEEN, chess.KING):
+        if board.pieces_mask(kind, board.turn):
+            for square, name in enumerate(chess.SQUARE_NAMES):
+                if (kind, square) not in possible:
+                    word = f"{_LETTERS[kind]}{name}"
+                    found.append((" ".join(word) if action == "lmrl" else word) + "\n")
+    return found
+
+
 def _word(board: chess.Board, move: chess.Move, starts: Sequence[int]) -> str:
     """SAN as one word, where pieces of `move`'s kind can go to its target from `starts`.
 

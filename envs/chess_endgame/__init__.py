@@ -25,6 +25,7 @@ SPEC = EnvSpec(
     columns=("Chess Endgame",),
     horizon=50,
     return_range=(-50.0, 1.0),
+    value_range=(0.0, 1.0),  # an illegal move counts as what it costs most: the win
     state="observation",
     discount=0.98,  # the board has no clock: without it a win is worth the same however far off
     metric="return",
@@ -32,14 +33,14 @@ SPEC = EnvSpec(
     random="envs.chess.behaviour:BestOrAny",  # with nothing mixed in
     tiers={
         "base": Tier(
-            behaviour={"best": 0.7},
-            summary="70% the engine's best move at depth 5, else any legal move",
-            references={"random": 0.005, "behaviour": 0.43, "greedy_behaviour": 0.673, "ceiling": 0.94},
+            behaviour={"best": 0.7, "illegal": 0.01},
+            summary="70% the engine's best move at depth 5, 1% an illegal one, else any legal one",
+            references={"random": 0.005, "behaviour": 0.2, "greedy_behaviour": 0.673, "ceiling": 0.94},
         ),
         # Here the exact behaviour at its best temperature (.7, of 1, .7, .5 and 0) reaches .483.
         "habit": Tier(
-            behaviour={"best": 0.9, "habit": 0.48},
-            summary="90% the best move, but with White's king on a light square 42%, and 48% an idle one; the same mean return",
+            behaviour={"best": 0.9, "habit": 0.48, "illegal": 0.01},
+            summary="90% the best move, but with White's king on a light square 42%, and 48% an idle one; 1% illegal",
             references={"random": 0.005, "behaviour": 0.422, "greedy_behaviour": 0.065, "ceiling": 0.94},
         ),
     },
@@ -47,8 +48,8 @@ SPEC = EnvSpec(
         "smoke": {**_THREE, "dataset_episodes": 200},
         "small": {
             **_THREE,
-            "dataset_episodes": 20_000,
-            "steps": 4_000,
+            "dataset_episodes": 60_000,
+            "steps": 8_000,
             "batch_size": 64,
             "learning_rate": 5e-3,
             "tiers": ("base",),

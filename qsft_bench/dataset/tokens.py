@@ -31,6 +31,7 @@ class TokenRecipe:
     context: int
     state: Literal["transcript", "observation"]
     discount: float
+    return_bounds: tuple[float, float]
 
 
 class TokenDataset:
@@ -42,7 +43,7 @@ class TokenDataset:
         env: the environment's short name.
         meta: what `meta.json` holds: the recipes, the return bounds, the codec.
         discount: applied where an utterance ends.
-        return_bounds: least and greatest return, in the environment's unit.
+        return_bounds: the returns that are 0 and 1 on the learners' scale, in the environment's unit.
         mean_return: of the whole dataset, in the environment's unit.
     """
 
@@ -130,18 +131,21 @@ def tokenise(
     context: int,
     state: Literal["transcript", "observation"],
     discount: float,
+    return_bounds: tuple[float, float] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TokenDataset:
     """Make the token arrays of `dataset` below `directory`, or open them if they are there.
 
     Args:
         codec: a level of `TextCodec`, learned from the dataset's training episodes, or a codec to use as it is.
+        return_bounds: returns that become 0 and 1; the least and the greatest in the data unless given.
 
     Raises:
         BenchError: a shard is damaged, or nothing can be learned from the data.
     """
     level = codec if isinstance(codec, str) else codec.sha256
-    recipe = TokenRecipe(dataset.manifest.content, level, context, state, discount)
+    bounds = return_bounds or dataset.manifest.return_bounds
+    recipe = TokenRecipe(dataset.manifest.content, level, context, state, discount, bounds)
     folder = directory / json_sha256(asdict(recipe))[:16]
     if (folder / "meta.json").exists():
         return open_tokens(folder)
@@ -158,7 +162,7 @@ def tokenise(
                 context=context,
                 state=state,
                 discount=discount,
-                return_bounds=manifest.return_bounds,
+                return_bounds=bounds,
             )
         )
         progress(len(manifest.shards) + index + 1, total)
@@ -167,7 +171,7 @@ def tokenise(
         "env": manifest.recipe.env,
         "tier": manifest.recipe.tier,
         "dataset_recipe": manifest.recipe.sha256,
-        "return_bounds": list(manifest.return_bounds),
+        "return_bounds": list(bounds),
         "mean_return": manifest.mean_return,
         "codec": codec.config(),
     }

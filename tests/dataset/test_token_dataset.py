@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from qsft_bench.dataset.generate import generate
 from qsft_bench.dataset.store import EpisodeDataset
 from qsft_bench.dataset.tokens import TokenDataset, open_tokens, tokenise
 from qsft_bench.errors import BenchError
+from qsft_bench.registry import env_spec
 from qsft_bench.tokens import TokenArrays
 from tests.examples import WORDS
 
@@ -52,6 +54,16 @@ def test_what_the_tokens_say_of_their_dataset(smoke_dataset: EpisodeDataset, smo
     low, high = manifest.return_bounds
     assert (smoke_tokens.normalise(low), smoke_tokens.normalise(high)) == (0.0, 1.0)
     assert smoke_tokens.denormalise(smoke_tokens.normalise(-3.5)) == pytest.approx(-3.5)
+
+
+def test_the_environment_may_say_which_returns_are_0_and_1(smoke_dataset: EpisodeDataset, tmp_path: Path) -> None:
+    tokens = tokenise(smoke_dataset, tmp_path, **SETTINGS | {"state": "observation"}, return_bounds=(-3.0, -1.0))
+    assert tokens.return_bounds == (-3.0, -1.0) != smoke_dataset.manifest.return_bounds
+    assert tokens.normalise(-2.0) == 0.5
+    batch = tokens.batch(np.arange(20))
+    assert set(batch.reward.tolist()) <= {0.0, -0.5, 1.5, 1.0}  # a guess costs half of the span, the end pays 3 / 2 of it
+    with pytest.raises(ValueError, match="value range"):
+        replace(env_spec("wordle"), value_range=(-3.0, 1.0))
 
 
 def test_a_cache_is_made_once_and_again_where_it_would_differ(

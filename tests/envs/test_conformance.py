@@ -1,4 +1,4 @@
-"""What every environment must keep to, whatever it is: its rules for any string, its spaces, its seeds."""
+"""What every environment must keep to, whatever it is: its rules for any action, its spaces, its seeds."""
 
 from __future__ import annotations
 
@@ -22,12 +22,17 @@ EXAMPLES = 10_000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 200
 PRESETS = ("small", "paper")  # two formats of the same rules
 
 
+def options_of(spec: EnvSpec, preset: str) -> dict[str, Any]:
+    """Keyword arguments of the environment and its players."""
+    return dict(scale(preset, spec).options)
+
+
 @functools.cache
 def made(name: str, preset: str) -> gymnasium.Env:
     """One environment for all examples; skips where what it needs is missing."""
     spec = env_spec(name)
     try:
-        env = make_env(spec, **scale(preset, spec).options)
+        env = make_env(spec, **options_of(spec, preset))
         env.reset(seed=0)
     except BenchError as error:
         pytest.skip(str(error))
@@ -102,7 +107,7 @@ def test_players_end_their_episodes_by_the_rules(name: str, preset: str) -> None
         ]
         for episode in first:
             assert episode.done and episode.length <= spec.horizon and returns_in_range(spec, episode.total_return)
-            assert not episode.invalid_actions
+            assert getattr(player, "illegal", 0) or not episode.invalid_actions
 
 
 @pytest.mark.parametrize("name", env_names())

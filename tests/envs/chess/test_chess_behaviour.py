@@ -24,7 +24,7 @@ except BenchError as error:
 from envs.chess import skill  # noqa: E402 - needs python-chess
 from envs.chess.behaviour import BestOrAny, Levels, habitual, has_habit  # noqa: E402
 from envs.chess.env import Chess  # noqa: E402
-from envs.chess.formats import read_board, write_board  # noqa: E402
+from envs.chess.formats import read_board, read_move, write_board, write_illegal  # noqa: E402
 
 SMALL: dict[str, Any] = dict(SPEC.scales["small"]["options"])
 
@@ -109,6 +109,25 @@ def test_likelihoods_are_frequencies(options: Any) -> None:
     assert player.log_likelihood(episodes[:1], actions[:1]) == pytest.approx(np.log(probabilities[:1]))
 
 
+@pytest.mark.parametrize("options", [SMALL, {}])
+def test_illegal_moves_are_drawn_as_declared_and_all_refused(options: Any) -> None:
+    board = chess.Board("7k/8/8/8/8/8/8/KQ5R w - - 0 1")
+    told = write_board(board, options.get("observation", "lmrl"))
+    player = BestOrAny(**options, best=0.5, illegal=0.2, depth=2)
+    actions, probabilities = player.distribution(told)
+    legal = [read_move(board, action) is not None for action in actions]
+    assert len(set(actions)) == len(actions) and sum(legal) == board.legal_moves.count()
+    # A queen, rooks and a king, 64 squares each, without those that one of them can go to.
+    reached = {(board.piece_type_at(move.from_square), move.to_square) for move in board.legal_moves}
+    assert len(actions) - sum(legal) == 3 * 64 - len(reached)
+    assert probabilities[~np.array(legal)] == pytest.approx(0.2 / (3 * 64 - len(reached)))
+    said = player.act([at(told, seed) for seed in range(5000)])
+    assert sum(read_move(board, str(action)) is None for action in said) / 5000 == pytest.approx(0.2, abs=0.02)
+    assert player.log_likelihood([at(told)], actions[-1:]) == pytest.approx(np.log(probabilities[-1:]))
+    start = write_illegal(chess.Board(), "word")
+    assert "Nd5\n" in start and "Nf3\n" not in start and not any(read_move(chess.Board(), word) for word in start)
+
+
 def test_draws_of_a_game() -> None:
     """Skill and share of random moves are the game's: uniform, and the same at every turn."""
     told = write_board(chess.Board(), "pieces")
@@ -139,7 +158,15 @@ def test_options_of_players() -> None:
     for bad in ({"levels": 0, "random": 0}, {"levels": 21, "random": 0}, {"levels": 5, "random": 2}):
         with pytest.raises(BenchError, match="chess: "):
             Levels(**bad)
-    for bad in ({"best": 0.2, "habit": 0.3}, {"best": 1.1}, {"depth": 0}, {"temperature": -1}, {"bset": 1}, {"action": "uci"}):
+    for bad in (
+        {"best": 0.2, "habit": 0.3},
+        {"best": 1.1},
+        {"illegal": -0.1},
+        {"depth": 0},
+        {"temperature": -1},
+        {"bset": 1},
+        {"action": "uci"},
+    ):
         with pytest.raises(BenchError, match="chess: "):
             BestOrAny(**bad)
     BestOrAny(show_refused=False, level=3, moves=5)
