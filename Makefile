@@ -31,14 +31,16 @@ STOCKFISH := if ! PATH="$$PATH:/usr/games" command -v stockfish >/dev/null; then
 
 RESULTS := --preset $(PRESET)$(if $(filter scratch,$(FROM)), --from scratch)$(if $(JOBS), --jobs $(JOBS))$(if $(SEEDS), --seeds $(SEEDS))
 
-.PHONY: help setup table1 separation ablation stability test lint data bench clean
+.PHONY: help setup table1 table3 figure3 separation ablation stability test lint data bench clean
 .NOTPARALLEL:
 
 help:
 	@echo 'make table1   the paper'"'"'s Table 1 (chess, Wordle, 20 Questions), into results/<preset>/'
+	@echo 'make table3   the paper'"'"'s Table 3 (robotic manipulation; needs PyBullet: see the extra `manipulation`)'
+	@echo 'make figure3  the paper'"'"'s Figure 3 (success against training samples, Q-SFT and Q-Transformer)'
 	@echo 'make separation  the columns on which imitation stays low (habit tiers, stitching), into results/<preset>/'
 	@echo 'make ablation    Q-SFT, each choice changed by itself, on the habit tier, into results/<preset>/'
-	@echo 'make stability   return against training steps, three trainings an agent, into results/<preset>/ (trains: hours)'
+	@echo 'make stability   return against training steps, three trainings an agent, into results/<preset>/'
 	@echo 'make test     every test'
 	@echo 'make lint     ruff and mypy'
 	@echo 'make data     generate the datasets'
@@ -47,7 +49,7 @@ help:
 	@echo 'make clean    remove .venv, caches and build products; results/, data/ and runs/ stay'
 	@echo
 	@echo 'PRESET=$(PRESET)      smoke, small, standard or paper: the scale'
-	@echo 'FROM=$(FROM)    published (checkpoints in results/) or scratch (train every agent)'
+	@echo 'FROM=$(FROM)    published (checkpoints and learning curves in results/) or scratch (train every agent: hours)'
 	@echo 'JOBS=             cells (table1) or test workers (test) side by side; tests: 2'
 	@echo 'SEEDS=            training seeds of each cell; default: as the preset says'
 	@echo 'PYTHON=           interpreter that makes .venv; default: the first of python3.11, python3.12, python3, python that fits'
@@ -60,6 +62,12 @@ setup: $(STAMP)
 table1: $(STAMP)
 	$(BENCH) table 1 $(RESULTS)
 
+table3: $(STAMP)
+	$(BENCH) table 3 $(RESULTS)
+
+figure3: $(STAMP)
+	$(BENCH) figure 3 $(RESULTS)
+
 separation: $(STAMP)
 	$(BENCH) separation $(RESULTS)
 
@@ -67,7 +75,7 @@ ablation: $(STAMP)
 	$(BENCH) ablation $(RESULTS)
 
 stability: $(STAMP)
-	$(BENCH) stability --preset $(PRESET)$(if $(JOBS), --jobs $(JOBS))$(if $(SEEDS), --seeds $(SEEDS))
+	$(BENCH) stability $(RESULTS)
 
 test: $(STAMP)
 	$(VENV)/bin/python -m pytest -q -n $(or $(JOBS),2) --dist worksteal --durations 10
@@ -117,6 +125,8 @@ $(STAMP):
 	echo 'installing into $(VENV): a few minutes the first time'; \
 	$(if $(TORCH_INDEX),$(PIP) install --no-deps --index-url $(TORCH_INDEX) -c constraints.txt torch;) \
 	$(PIP) install -c constraints.txt -e '.[dev,chess,llm]'; \
+	$(PIP) install -q --only-binary pybullet -c constraints.txt -e '.[manipulation]' \
+	  || echo 'PyBullet has no wheel for this machine, and is left out with the arm: pip install -e ".[manipulation]" builds it'; \
 	$(STOCKFISH); \
 	rm -f $(VENV)/.installed-*; \
 	touch $@; \

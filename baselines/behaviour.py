@@ -18,6 +18,7 @@ class Behaviour(Agent):
 
     def __init__(self, policy: Agent) -> None:
         self.policy = policy
+        self.privileged = policy.privileged
 
     @classmethod
     def create(cls, spec: EnvSpec, tier: str, options: dict[str, Any]) -> Behaviour:

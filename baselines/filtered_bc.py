@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from baselines.sft import SFT
+from baselines.sft import SFT, SFTConfig
 from baselines.sft_temp import TEMPERATURES
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.token_agent import Config, Decoding
@@ -16,7 +16,7 @@ from qsft_bench.train import Training
 
 
 @dataclass(frozen=True)
-class FilteredBCConfig(Config):
+class FilteredBCConfig(SFTConfig):
     """Attributes:
     share: least share of the episodes to keep, the best first; all that tie with the last one kept are kept too.
     """
@@ -31,7 +31,8 @@ class FilteredBC(SFT):
     imitates: ClassVar[bool] = False
     config_type: ClassVar[type[Config]] = FilteredBCConfig
     overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        env: {"training": Training(steps=0.5)} for env in ("wordle", "twenty_questions", "chess", "chess_endgame")
+        env: {"training": Training(steps=0.5)}
+        for env in ("wordle", "twenty_questions", "chess", "chess_endgame", "pick_place", "drawer_grasp")
     }
     grid: ClassVar[Sequence[Decoding]] = TEMPERATURES
 

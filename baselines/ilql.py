@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from baselines.sft import LONG
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.model.decoder import Outputs
 from qsft_bench.model.network import Head, frozen_copy, polyak
@@ -62,8 +63,7 @@ class ILQL(TokenAgent):
     config_type: ClassVar[type[Config]] = ILQLConfig
     decoding_type: ClassVar[type[Decoding]] = ILQLDecoding
     overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        env: {"training": Training(steps=0.5, learning_rate=0.5)}
-        for env in ("wordle", "twenty_questions", "chess", "chess_endgame")
+        env: {"training": Training(steps=0.5, learning_rate=0.5)} for env in LONG
     }
     grid: ClassVar[Sequence[Decoding]] = beta_grid(ILQLDecoding)
     grids: ClassVar[Mapping[str, Sequence[Decoding]]] = {"chess_endgame": beta_grid(ILQLDecoding, **LOW_BETAS)}
@@ -83,9 +83,9 @@ class ILQL(TokenAgent):
         return ["policy", "value"]
 
     def loss(self, batch: TokenBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        out = self.networks["value"](batch.ids, batch.position)
+        out = self.networks["value"](batch)
         with torch.no_grad():
-            target = self.networks["value_target"](batch.ids, batch.position)
+            target = self.networks["value_target"](batch)
         terms = ilql_terms(out, target, batch, self.config.expectile)
         loss = terms["loss_q"] + terms["loss_v"] + self.config.cql_weight * terms["loss_cql"]
         return loss, {name: value.detach() for name, value in terms.items()} | {"value": out["v"].detach().mean()}
@@ -104,7 +104,7 @@ class ILQL(TokenAgent):
     @torch.no_grad()
     def diagnose(self, data: TokenDataset) -> dict[str, float]:
         batch = data.validation.batch(np.arange(min(512, len(data.validation.windows)))).to(self.networks["value"].device)
-        value = self.networks["value"](batch.ids, batch.position)["v"].squeeze(-1)
+        value = self.networks["value"](batch)["v"].squeeze(-1)
         return {
             "start_value": float(value[batch.first].mean()),
             "start_return": float(batch.return_to_go[batch.first].mean()),

@@ -42,6 +42,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from baselines.sft import LONG
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.errors import BenchError
 from qsft_bench.model.decoder import Outputs
@@ -101,11 +102,11 @@ class QSFT(TokenAgent):
     config_type: ClassVar[type[Config]] = QSFTConfig
     decoding_type: ClassVar[type[Decoding]] = QSFTDecoding
     overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "wordle": {"training": HALF},
-        "twenty_questions": {"training": HALF},
+        **{env: {"training": HALF} for env in LONG},
         # Most moves are illegal in any one position, and no data says what they are worth: the support must keep them out.
-        "chess": {"training": HALF, "support": 4e-3},
-        "chess_endgame": {"training": HALF, "support": 4e-3},
+        **{env: {"training": HALF, "support": 4e-3} for env in ("chess", "chess_endgame")},
+        # Noise spreads each dimension over some ten of 33 bins: what lies further out was hardly tried.
+        **{env: {"training": HALF, "support": 2e-2} for env in ("pick_place", "drawer_grasp")},
     }
     grid: ClassVar[Sequence[Decoding]] = beta_grid(QSFTDecoding)
     grids: ClassVar[Mapping[str, Sequence[Decoding]]] = {"chess_endgame": beta_grid(QSFTDecoding, **LOW_BETAS)}
@@ -161,7 +162,7 @@ class QSFT(TokenAgent):
     def loss(self, batch: TokenBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         with torch.no_grad():
             weight, metrics = self.target(batch)
-        out = self.networks["value"](batch.ids, batch.position)
+        out = self.networks["value"](batch)
         loss = weighted_cross_entropy(out, batch.action, weight, self.config.leftover)
         metrics["weight"] = weight.mean()
         metrics["weight_at_0"] = (weight <= 0).float().mean()
@@ -183,9 +184,9 @@ class QSFT(TokenAgent):
 
     def values(self, batch: TokenBatch, network: str) -> tuple[torch.Tensor, torch.Tensor]:
         """log pi (K, V) and Q (K, V) at every action token's state."""
-        outputs = {network: self.networks[network](batch.ids, batch.position)}
+        outputs = {network: self.networks[network](batch)}
         if "behaviour" in self.networks:
-            outputs["behaviour"] = self.networks["behaviour"](batch.ids, batch.position)
+            outputs["behaviour"] = self.networks["behaviour"](batch)
         log_pi, _, q = self._read(outputs, network)
         return log_pi, q
 

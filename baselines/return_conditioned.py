@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from baselines.sft import SFT
+from baselines.sft import SFT, SFTConfig
 from baselines.sft_temp import TEMPERATURES
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.token_agent import Config, Decoding
@@ -22,7 +22,7 @@ from qsft_bench.train import Run, Training
 
 
 @dataclass(frozen=True)
-class ReturnConditionedConfig(Config):
+class ReturnConditionedConfig(SFTConfig):
     """Attributes:
     target: share of the best episodes whose median return is asked for in play.
     """
@@ -37,7 +37,8 @@ class ReturnConditioned(SFT):
     imitates: ClassVar[bool] = False
     config_type: ClassVar[type[Config]] = ReturnConditionedConfig
     overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        env: {"training": Training(steps=0.5)} for env in ("wordle", "twenty_questions", "chess", "chess_endgame")
+        env: {"training": Training(steps=0.5)}
+        for env in ("wordle", "twenty_questions", "chess", "chess_endgame", "pick_place", "drawer_grasp")
     }
     grid: ClassVar[Sequence[Decoding]] = TEMPERATURES
 

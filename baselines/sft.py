@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import torch
 
 from qsft_bench.dataset.tokens import TokenDataset
+from qsft_bench.errors import BenchError
 from qsft_bench.model.decoder import Outputs
 from qsft_bench.model.network import Head
-from qsft_bench.token_agent import Decoding, TokenAgent, imitation_gap, log_softmax_at
+from qsft_bench.token_agent import Config, Decoding, TokenAgent, Variant, imitation_gap, log_softmax_at
 from qsft_bench.tokens import TokenBatch
 from qsft_bench.train import Run
+
+LONG = ("wordle", "twenty_questions", "chess", "chess_endgame", "pick_place", "drawer_grasp")
+"""Environments in which SFT trains for long: who starts from it, or imitates a part of the data, takes half as many steps."""
+
+
+@dataclass(frozen=True)
+class SFTConfig(Config):
+    """Attributes:
+    sees: what of an observation the network is shown where it holds an image and numbers: `both`, `image` or `numbers`.
+    """
+
+    sees: Literal["both", "image", "numbers"] = "both"
 
 
 class SFT(TokenAgent):
@@ -20,17 +34,25 @@ class SFT(TokenAgent):
 
     summary: ClassVar[str] = "supervised fine-tuning on all the data, sampled at temperature 1"
     imitates: ClassVar[bool] = True
+    config_type: ClassVar[type[Config]] = SFTConfig
+    variants: ClassVar[Mapping[str, Variant]] = {
+        "image": Variant({"sees": "image"}, (Decoding(greedy=True),)),
+        "numbers": Variant({"sees": "numbers"}, (Decoding(greedy=True),)),
+    }
     watched: ClassVar[Mapping[str, Decoding]] = {"": Decoding(), "_greedy": Decoding(greedy=True)}
 
     def build(self, data: TokenDataset, run: Run) -> None:
-        self.networks["policy"] = self.network(data, run, {"policy": Head(data.codec.outputs)})
+        slots = data.codec.slots and replace(data.codec.slots, sees=self.config.sees)
+        if slots is None and self.config.sees != "both":
+            raise BenchError(f"sft: {data.env} has nothing but text: there is no {self.config.sees} to be shown alone")
+        self.networks["policy"] = self.network(data, run, {"policy": Head(data.codec.outputs)}, slots)
 
     def loss(self, batch: TokenBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         return -batch.mean(self.log_probability(batch)), {}
 
     def log_probability(self, batch: TokenBatch) -> torch.Tensor:
         """log pi_phi of the action tokens, (K,)."""
-        return log_softmax_at(self.networks["policy"](batch.ids, batch.position)["policy"], batch.action)
+        return log_softmax_at(self.networks["policy"](batch)["policy"], batch.action)
 
     def policy_logits(self, outputs: Outputs) -> torch.Tensor:
         return outputs["policy"]["policy"]

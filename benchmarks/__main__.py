@@ -10,7 +10,7 @@ from pathlib import Path
 
 from qsft_bench.errors import BenchError, did_you_mean
 
-BENCHMARKS = ("wordle", "twenty_questions", "chess", "training_step", "decoding", "opening", "startup")
+BENCHMARKS = ("wordle", "twenty_questions", "chess", "manipulation", "training_step", "decoding", "opening", "startup")
 
 
 def main(names: list[str]) -> None:

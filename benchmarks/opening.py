@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.row import Row, Target, cpu_seconds
-from qsft_bench.dataset.generate import SHARD_EPISODES, generate, recipe
+from qsft_bench.dataset.generate import generate, recipe
 from qsft_bench.dataset.store import EpisodeDataset
 from qsft_bench.dataset.tokens import open_tokens, tokenise
 from qsft_bench.preset import scale
@@ -49,8 +49,8 @@ def measure(directory: Path) -> list[Row]:
 
 def _prepared(directory: Path, episodes: int) -> tuple[Callable[[], object], Callable[[], object]]:
     """Functions that open a dataset of so many episodes and its token cache."""
-    assert episodes <= 2 * SHARD_EPISODES  # one manifest entry a shard: both have two
     spec = env_spec("wordle")
+    assert episodes <= 2 * spec.shard_episodes  # one manifest entry a shard: both have two
     sizes = scale("smoke", spec)
     wanted = recipe(spec, "base", sizes)
     wanted = type(wanted)(**{**vars(wanted), "episodes": episodes, "shard_episodes": episodes // 2})

@@ -35,10 +35,12 @@ class Agent(ABC):
     Attributes:
         prerequisites: names of agents trained first on the same data, e.g. `("sft",)`; `run.prerequisite("sft")` gives them.
         summary: one line for `qsft-bench agents`.
+        privileged: whether it needs `Turn.facts`, what the simulator knows; its environments are made with `privileged=True`.
     """
 
     prerequisites: ClassVar[tuple[str, ...]] = ()
     summary: ClassVar[str] = ""
+    privileged: bool = False  # of an instance, since one that wraps another player needs what that one needs
 
     @classmethod
     def create(cls, spec: EnvSpec, tier: str, options: dict[str, Any]) -> Agent:

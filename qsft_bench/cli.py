@@ -20,6 +20,7 @@ from qsft_bench.errors import BenchError, did_you_mean
 if TYPE_CHECKING:
     from qsft_bench.evaluate import Cell
     from qsft_bench.pipeline import Pipeline
+    from qsft_bench.spec import EnvSpec
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,7 @@ class DataShow:
         from itertools import islice
 
         from qsft_bench.dataset.store import EpisodeDataset
+        from qsft_bench.episode import brief
 
         dataset = EpisodeDataset(self.path)
         manifest = dataset.manifest
@@ -167,10 +169,8 @@ class DataShow:
         for number, episode in enumerate(islice(dataset.episodes(), self.episode, self.episode + self.count), self.episode):
             print(f"\nepisode {number}, seed {episode.seed}, return {episode.total_return:g}")
             for turn in episode.turns:
-                print(
-                    f"  saw {turn.observation!r}"
-                    + ("" if turn.action is None else f", did {turn.action!r}, got {turn.reward:g}")
-                )
+                did = "" if turn.action is None else f", did {brief(turn.action)}, got {turn.reward:g}"
+                print(f"  saw {brief(turn.observation)}{did}")
 
 
 @dataclass(frozen=True)
@@ -293,26 +293,49 @@ def evaluate(options: Any) -> None:
 
 def inspect(options: Any) -> None:
     """Play one test episode and show the value of every token and what the agent weighed instead."""
-    from qsft_bench.evaluate import play_episodes
     from qsft_bench.files import write_text
     from qsft_bench.registry import env_spec
     from qsft_bench.report.inspect import decisions, page, terminal
+    from qsft_bench.rollout import play_episodes
     from qsft_bench.token_agent import TokenAgent
 
     pipeline, cell = _cell(options)
     spec = env_spec(cell.env)
-    if not 0 <= options.episode < len(spec.test_seeds):
-        raise BenchError(f"{spec.name} has test episodes 0 to {len(spec.test_seeds) - 1}, not {options.episode}")
+    seed = _test_seed(spec, options.episode)
     with _progress(pipeline) as running:
         agent, origin = running.player(cell)
     if not isinstance(agent, TokenAgent):
         raise BenchError(f"{cell.agent} chooses whole actions and weighs no tokens; inspect a learned agent")
-    (episode,) = play_episodes(agent, spec, origin.options, [spec.test_seeds[options.episode]])
+    (episode,) = play_episodes(agent, spec, origin.options, [seed])
     found = list(decisions(agent, episode))
     _print(terminal(episode, found))
     if options.html is not None:
         write_text(options.html, page(f"{cell}, test episode {options.episode}", episode, found))
         print(f"written to {options.html}")
+
+
+def watch(options: Any) -> None:
+    """Film an agent at one test episode: what the environment draws beside the agent's value of every step."""
+    from qsft_bench.registry import env_spec
+    from qsft_bench.watch import check_draws, check_film, film, pictures, write_film
+
+    spec = env_spec(options.task.env)
+    check_draws(spec)
+    check_film(options.out)
+    seed = _test_seed(spec, options.episode)
+    pipeline, cell = _cell(options)
+    with _progress(pipeline) as running:
+        agent, origin = running.player(cell)
+    shot = film(agent, spec, origin.options, seed)
+    write_film(options.out, pictures(shot, f"{cell.agent}\n{cell.task}, test episode {options.episode}"), shot.fps)
+    verdict = "success" if shot.episode.success else "no success"
+    print(f"{options.out}: {shot.episode.length} steps, {verdict}, return {shot.episode.total_return:g}")
+
+
+def _test_seed(spec: EnvSpec, episode: int) -> int:
+    if not 0 <= episode < len(spec.test_seeds):
+        raise BenchError(f"{spec.name} has test episodes 0 to {len(spec.test_seeds) - 1}, not {episode}")
+    return spec.test_seeds[episode]
 
 
 @dataclass(frozen=True)
@@ -324,12 +347,18 @@ class Results:
     source: Annotated[Literal["published", "scratch"], arg(name="from")] = "published"
     """Use published checkpoints, or train every one."""
     agents: tuple[str, ...] = ()
-    """Only these agents; all that the environments name if empty. Agents with records are always shown."""
+    """Only these agents; a table has those that its environments name if empty, and always those with records."""
     seeds: int | None = None
-    """Training seeds a cell, if not the preset's."""
+    """Trainings an agent, if not the preset's (stability: at least 3)."""
+    where: OmitArgPrefixes[Where] = Where()
+
+
+@dataclass(frozen=True)
+class TableResults(Results):
+    """How tables are made."""
+
     publish: bool = False
     """Copy this run's checkpoints to results/<preset>/checkpoints."""
-    where: OmitArgPrefixes[Where] = Where()
 
     def make(self, make: Callable[[Pipeline], Any]) -> None:
         """Run `make` with a pipeline and print the table that it returns."""
@@ -346,7 +375,7 @@ class TableVerb:
 
     number: Positional[Literal[1, 2, 3]]
     """Which table."""
-    results: OmitArgPrefixes[Results] = Results()
+    results: OmitArgPrefixes[TableResults] = TableResults()
 
     def run(self) -> None:
         from qsft_bench.reproduce import make_table
@@ -359,7 +388,7 @@ class TableVerb:
 class Separation:
     """Make the table of the columns on which imitation stays low: habit tiers, and stitching."""
 
-    results: OmitArgPrefixes[Results] = Results()
+    results: OmitArgPrefixes[TableResults] = TableResults()
 
     def run(self) -> None:
         from qsft_bench.reproduce import make_separation
@@ -378,7 +407,7 @@ class Ablation:
     """Environment."""
     tier: str = "habit"
     """Data recipe."""
-    results: OmitArgPrefixes[Results] = Results()
+    results: OmitArgPrefixes[TableResults] = TableResults()
 
     def run(self) -> None:
         from qsft_bench.reproduce import make_ablation
@@ -388,26 +417,41 @@ class Ablation:
 
 @dataclass(frozen=True)
 class Stability:
-    """Draw return against training steps, several trainings an agent."""
+    """Draw return against training steps, several trainings an agent; from the committed curves where there are some."""
 
     env: str = "wordle"
     """Environment."""
     tier: str = "base"
     """Data recipe."""
-    preset: str = "small"
-    """Sizes."""
-    agents: tuple[str, ...] = ()
-    """Agents; sft, ilql and qsft if empty."""
-    seeds: int | None = None
-    """Trainings an agent; the preset's, at least 3, if not given."""
-    where: OmitArgPrefixes[Where] = Where()
+    results: OmitArgPrefixes[Results] = Results()
 
     def run(self) -> None:
         from qsft_bench.reproduce import make_stability
 
-        with _progress(_pipeline(self.where, source="scratch")) as running:
-            found = make_stability(running, self.env, self.tier, self.preset, self.agents, self.seeds)
+        chosen = self.results
+        with _progress(_pipeline(chosen.where, source=chosen.source)) as running:
+            found = make_stability(running, self.env, self.tier, chosen.preset, chosen.agents, chosen.seeds)
         print(found.to_string(index=False, float_format="%.3f"))
+
+
+@dataclass(frozen=True)
+class FigureVerb:
+    """Draw one of the paper's figures; from the committed learning curves where there are some, else it trains."""
+
+    number: Positional[Literal[3]]
+    """Which figure: 3 is success on pick-and-place against training samples."""
+    results: OmitArgPrefixes[Results] = Results()
+
+    def run(self) -> None:
+        from qsft_bench.reproduce import make_figure3
+
+        chosen, make = self.results, {3: make_figure3}[self.number]
+        with _progress(_pipeline(chosen.where, source=chosen.source)) as running:
+            found = make(running, chosen.preset, chosen.agents, chosen.seeds)
+            folder = running.results(chosen.preset)
+        last = found.groupby(["agent", "column"], sort=False).tail(1)
+        print(last.drop(columns="step").to_string(index=False, float_format="%.3f"))
+        print(f"written to {folder}/figure{self.number}.png, .pdf, .csv and .md")
 
 
 @dataclass(frozen=True)
@@ -478,7 +522,13 @@ def _agent_options(verb: str, prog: str, summary: str, arguments: Sequence[str])
         fields += [("trackers", tuple[str, ...], ()), ("publish", bool, False)]
     else:
         fields += [("train", bool, True)]
-        fields += [("episodes", int | None, None)] if verb == "eval" else [("episode", int, 0), ("html", Path | None, None)]
+        number = ("episode", Annotated[int, arg(help="Which of the test episodes, from 0.")], 0)
+        own: dict[str, list[Any]] = {
+            "eval": [("episodes", int | None, None)],
+            "inspect": [number, ("html", Annotated[Path | None, arg(help="Also write a page to look at in a browser.")], None)],
+            "watch": [number, ("out", Annotated[Path, arg(help="Film to write: .gif or .mp4.")], Path("episode.gif"))],
+        }
+        fields += own[verb]
         if any(word.startswith("--decoding.") for word in arguments):
             fields.append(("decoding", cls.decoding_type, cls.default_decoding or cls.decoding_type()))
     return _parse(make_dataclass(verb, fields, frozen=True), prog, arguments, summary)
@@ -649,10 +699,12 @@ VERBS = {
     "train": _agent_verb("train", train),
     "eval": _agent_verb("eval", evaluate),
     "inspect": _agent_verb("inspect", inspect),
+    "watch": _agent_verb("watch", watch),
     "table": _options_class(TableVerb),
     "separation": _options_class(Separation),
     "ablation": _options_class(Ablation),
     "stability": _options_class(Stability),
+    "figure": _options_class(FigureVerb),
     "play": _options_class(Play),
     "doctor": _plain(doctor),
 }

@@ -7,7 +7,7 @@ the luck of the choice.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from qsft_bench.errors import BenchError
-from qsft_bench.evaluate import Cell, Origin, play_episodes, read_records, record, write_records
+from qsft_bench.evaluate import Cell, Origin, read_records, record, write_records
 from qsft_bench.files import json_sha256
+from qsft_bench.rollout import play_episodes
 from qsft_bench.spec import EnvSpec
 from qsft_bench.stats import interval
 
 if TYPE_CHECKING:
-    from qsft_bench.token_agent import TokenAgent
+    from qsft_bench.token_agent import Decoding, TokenAgent
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,8 @@ class Curve:
         """Play the agent as it is after `step` gradient steps; replaces what an interrupted run recorded from there on."""
         agent.networks.eval()
         rows = []
-        for suffix, decoding in (agent.watched or {"": agent.decoding}).items():
-            cell = replace(self.cell, agent=self.cell.agent + suffix)
-            identity = json_sha256([agent.meta["identity"], asdict(decoding)])
-            origin = Origin(agent.meta["dataset"], identity, self.commit, dict(self.options))
+        for cell, decoding in plays(agent, self.cell).items():
+            origin = _origin(agent.meta["identity"], decoding, self.options, agent.meta["dataset"], self.commit)
             began = time.monotonic()
             played = play_episodes(agent.with_decoding(decoding), self.spec, origin.options, self.seeds)
             each = (time.monotonic() - began) / len(played)
@@ -62,6 +61,42 @@ class Curve:
         earlier = read_records(self.path) if step and self.path.exists() else pd.DataFrame()
         kept = earlier[earlier["step"] < step] if len(earlier) else earlier
         write_records(self.path, pd.concat([kept, pd.DataFrame(rows)], ignore_index=True))
+
+
+def plays(agent: TokenAgent | type[TokenAgent], cell: Cell) -> dict[Cell, Decoding]:
+    """Under which names, and with which decodings, the cell's agent plays while it trains (`TokenAgent.watched`)."""
+    default = agent.default_decoding or agent.decoding_type()
+    return {replace(cell, agent=cell.agent + suffix): found for suffix, found in (agent.watched or {"": default}).items()}
+
+
+def configurations(
+    agent: type[TokenAgent], cell: Cell, identity: Mapping[str, Any], options: Mapping[str, Any]
+) -> frozenset[str]:
+    """The `config_hash` of every record in the learning curve of a training.
+
+    Args:
+        identity: of the training, see `token_agent.identity`.
+        options: of the environment.
+    """
+    return frozenset(_origin(identity, decoding, options).config_hash(own) for own, decoding in plays(agent, cell).items())
+
+
+def _origin(
+    identity: Mapping[str, Any], decoding: Decoding, options: Mapping[str, Any], dataset: str = "", commit: str = ""
+) -> Origin:
+    return Origin(dataset, json_sha256([identity, asdict(decoding)]), commit, dict(options))
+
+
+def whole(path: Path, steps: int, hashes: Collection[str]) -> bool:
+    """Whether `path` has the curve of a whole training of `steps` gradient steps in the configuration `hashes`.
+
+    Raises:
+        BenchError: it is damaged.
+    """
+    if not path.exists():
+        return False
+    records = read_records(path)
+    return records["step"].max() == steps and set(records["config_hash"]) == set(hashes)
 
 
 def read_curve(path: Path, steps: int) -> pd.DataFrame:
@@ -79,16 +114,16 @@ def read_curve(path: Path, steps: int) -> pd.DataFrame:
 
 
 def summarise(records: pd.DataFrame, binary: bool = False) -> pd.DataFrame:
-    """One row an agent, column and step: `agent,column,step,updates,n,seeds,mean,ci_low,ci_high`.
+    """One row an agent, column and step: `agent,column,step,updates,n,seeds,mean,ci_low,ci_high,over`.
 
     `updates` counts the gradient steps of the agent it started from too. Intervals are those of `stats.interval`: over
-    training seeds where there are several.
+    training seeds where there are several, and `over` says so.
     """
     rows = []
     for (agent, column, step), found in records.groupby(["agent", "column", "step"], sort=False):
         spread = interval(found, binary=binary)
         updates = int(step) + int(found["steps_before"].iloc[0])
-        bounds = {"mean": spread.mean, "ci_low": spread.low, "ci_high": spread.high}
+        bounds = {"mean": spread.mean, "ci_low": spread.low, "ci_high": spread.high, "over": spread.over}
         rows.append(
             {"agent": agent, "column": column, "step": step, "updates": updates, "n": spread.n, "seeds": spread.seeds, **bounds}
         )

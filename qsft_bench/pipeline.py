@@ -35,10 +35,11 @@ from qsft_bench.dataset.store import EpisodeDataset, Recipe
 from qsft_bench.dataset.tokens import TokenDataset, tokenise
 from qsft_bench.episode import Episode
 from qsft_bench.errors import BenchError
-from qsft_bench.evaluate import Cell, Origin, evaluate, mean_score, play_episodes, task_name
+from qsft_bench.evaluate import Cell, Origin, evaluate, mean_score, task_name
 from qsft_bench.files import atomic_directory, copy_file, json_sha256, read_json
 from qsft_bench.preset import Scale, scale
 from qsft_bench.registry import agent_class, env_spec
+from qsft_bench.rollout import play_episodes
 from qsft_bench.workers import worker_pool
 
 Progress = Callable[[str, int, int, str], None]  # stage, done, total, note
@@ -148,11 +149,11 @@ class Pipeline:
         Raises:
             BenchError: the run's own belongs to another task or configuration.
         """
-        from qsft_bench.token_agent import identity
+        from qsft_bench.token_agent import completed, identity
 
-        cls = agent_class(cell.agent)
+        cls: Any = agent_class(cell.agent)
         wanted = identity(
-            cls,  # type: ignore[arg-type]
+            cls,
             self.config(cell),
             self.scale(cell),
             self.recipe(cell).sha256,
@@ -164,14 +165,14 @@ class Pipeline:
             if (meta["env"], meta["tier"]) != (cell.env, cell.tier):
                 there = task_name(meta["env"], meta["tier"])
                 raise BenchError(f"{own} holds a checkpoint trained on {there}, not on {cell.task}; remove it")
-            found = meta["identity"]
+            found = completed(cls, meta["identity"], own)
             if found != wanted:
                 raise BenchError(f"{own} holds a checkpoint of another configuration ({_difference(found, wanted)}); remove it")
             if self._tuned(own, cell):
                 return own
         published = self.published_checkpoint(cell)
         if self.source == "published" and cell.training_seed == 0 and (published / "config.json").exists():
-            found = read_json(published / "config.json")["meta"]["identity"]
+            found = completed(cls, read_json(published / "config.json")["meta"]["identity"], published)
             if found == wanted:
                 return published
             self.progress(

@@ -10,6 +10,12 @@ from gymnasium import spaces
 
 from qsft_bench.agent import Agent
 from qsft_bench.episode import Action, Episode
+from qsft_bench.errors import BenchError
+
+NO_TEXT = (
+    "cannot be played at a keyboard, it is no text game; "
+    "`qsft-bench watch --agent AGENT --env ENV` films an agent that plays it"
+)
 
 
 class Person(Agent):
@@ -25,12 +31,20 @@ class Person(Agent):
         self.write = write
 
     def act(self, episodes: Sequence[Episode]) -> list[Action]:
+        """The lines read.
+
+        Raises:
+            BenchError: an observation is no text.
+        """
         return [self._ask(episode) for episode in episodes]
 
     def _ask(self, episode: Episode) -> str:
         if len(episode.turns) > 1 and (reason := episode.turns[-2].invalid):
             self.write(f"[{reason}]")
-        self.write(str(episode.turns[-1].observation).rstrip("\n"))
+        observation = episode.turns[-1].observation
+        if not isinstance(observation, str):
+            raise BenchError(f"{episode.env} {NO_TEXT}")
+        self.write(observation.rstrip("\n"))
         return self.read(f"turn {len(episode.turns)}> ") + "\n"
 
 
@@ -41,11 +55,16 @@ class PersonsWorld(gymnasium.Env[str, str]):
         opening: the first observation.
         turns: the most actions.
         read, write: as for `Person`.
+
+    Raises:
+        BenchError: the opening is no text.
     """
 
     def __init__(
         self, opening: str, turns: int, read: Callable[[str], str] = input, write: Callable[[str], None] = print
     ) -> None:
+        if not isinstance(opening, str):
+            raise BenchError(f"this environment {NO_TEXT}")
         self.observation_space = self.action_space = spaces.Text(1000)
         self.opening = opening
         self.turns = turns

@@ -1,4 +1,4 @@
-"""The paper's tables from nothing but this repository: which cells, their records, the files in results/."""
+"""The paper's tables and figures from nothing but this repository: which cells, their records, the files in results/."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from qsft_bench.curves import stability, summarise
+from qsft_bench.curves import configurations, plays, read_curve, stability, summarise, whole
 from qsft_bench.dataset.generate import recipe
 from qsft_bench.errors import BenchError
 from qsft_bench.evaluate import Cell, mean_score, read_records, task_name
-from qsft_bench.figures import bars
+from qsft_bench.figures import bands, bars, caption
 from qsft_bench.figures import curves as plot_curves
 from qsft_bench.files import copy_file, read_json, write_json, write_text
 from qsft_bench.pipeline import Pipeline, commit, hardware, learns, versions
@@ -23,6 +23,9 @@ from qsft_bench.registry import agent_class, env_names, env_spec, make_env
 from qsft_bench.spec import EnvSpec
 from qsft_bench.stats import interval
 from qsft_bench.tables import IMITATION, Table, build_columns, build_table, steadiness, write_paired, write_table
+
+FIGURE_3_COLUMN = "Pick Object"
+FIGURE_3_AGENTS = ("qsft", "q_transformer")
 
 
 def make_table(pipeline: Pipeline, number: int, preset: str, agents: Sequence[str] = (), seeds: int | None = None) -> Table:
@@ -54,7 +57,7 @@ def make_ablation(pipeline: Pipeline, agent: str, env: str, tier: str, preset: s
     """An agent beside all its variants on one task, into <agent>_ablation.*, and its decodings into <agent>_decodings.csv."""
     cls: Any = agent_class(agent)
     env = env_spec(env).name
-    names = [*IMITATION, agent, *(f"{agent}@{variant}" for variant in cls.variants)]
+    names = list(dict.fromkeys([*IMITATION, agent, *(f"{agent}@{variant}" for variant in cls.variants)]))
     cells = [Cell(name, env, tier, preset) for name in names]
     title = f"{agent}, each choice changed by itself, on {task_name(env, tier)}"
     table = _make_columns(pipeline, f"{agent}_ablation", title, [(env_spec(env), tier)], cells, preset)
@@ -68,33 +71,143 @@ def make_ablation(pipeline: Pipeline, agent: str, env: str, tier: str, preset: s
 def make_stability(
     pipeline: Pipeline, env: str, tier: str, preset: str, agents: Sequence[str] = (), seeds: int | None = None
 ) -> pd.DataFrame:
-    """Learning curves of several trainings an agent, into stability.{md,csv,png,pdf}; returns one row an agent.
+    """Learning curves of several trainings an agent, into stability.{md,csv,png,pdf}; returns one row an agent."""
+    spec = env_spec(env)
+    trainings = seeds or max(3, scale(preset, spec).training_seeds)
+    cells = [
+        Cell(agent, spec.name, tier, preset, seed) for agent in agents or ("sft", "ilql", "qsft") for seed in range(trainings)
+    ]
+    title = f"Return while training on {task_name(spec.name, tier)}, {trainings} trainings an agent"
+    records, _, sources = _draw_curves(pipeline, "stability", title, cells)
+    measured = stability(records)
+    each = pipeline.scale(cells[0]).curve_episodes
+    write_text(pipeline.results(preset) / "stability.md", steadiness(title, measured, each, sources))
+    return measured
 
-    Every curve is of a training in `runs/`, watched on validation seeds: published checkpoints have none.
+
+def make_figure3(pipeline: Pipeline, preset: str, agents: Sequence[str] = (), seeds: int | None = None) -> pd.DataFrame:
+    """The paper's Figure 3, success while training against samples seen, into figure3.{md,csv,png,pdf}.
+
+    Returns:
+        One row an agent, column and evaluation: `curves.summarise` with `samples`.
+
+    Raises:
+        BenchError: no environment here fills the figure's column.
+    """
+    specs = [spec for spec in map(env_spec, env_names()) if FIGURE_3_COLUMN in spec.columns]
+    if not specs:
+        raise BenchError(f"no environment here fills {FIGURE_3_COLUMN!r}, which Figure 3 shows")
+    spec, chosen = specs[0], agents or FIGURE_3_AGENTS
+    cells = [
+        Cell(agent, spec.name, "base", preset, seed)
+        for agent in chosen
+        for seed in range(seeds or scale(preset, spec).training_seeds)
+    ]
+    sizes = pipeline.scale(cells[0])
+    title = f"Figure 3: success while training on {spec.name}"
+    _, found, sources = _draw_curves(pipeline, "figure3", title, cells, sizes.batch_size)
+    first = {agent: " and ".join(_learner(Cell(agent, spec.name)).prerequisites) for agent in chosen}
+    started = ", ".join(f"{agent} starts from {names}" for agent, names in first.items() if names)
+    text = (
+        f"Success rate of {sizes.curve_episodes} validation episodes an evaluation, under decodings fixed beforehand, against "
+        f"the training samples seen: gradient steps times the {sizes.batch_size} samples of a batch, those of the agent "
+        f"started from included{f' ({started})' if started else ''}. Bands: 95% over {bands(found)}; thin lines: each "
+        f"training. The paper's Figure 3 shows {FIGURE_3_COLUMN}. `figure3.csv` has every evaluation with its interval."
+    )
+    write_text(pipeline.results(preset) / "figure3.md", caption(title, text, "figure3", sources))
+    return found
+
+
+def _draw_curves(
+    pipeline: Pipeline, stem: str, title: str, cells: Sequence[Cell], batch: int | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """The learning curves of the cells of one task, into <stem>.{csv,png,pdf} and provenance.json.
+
+    Args:
+        batch: samples a gradient step, where the figure counts samples.
+
+    Returns:
+        Their records, those summed up, and where they came from.
     """
     began = time.monotonic()
-    spec, directory = env_spec(env), pipeline.results(preset)
-    env, pipeline = spec.name, replace(pipeline, source="scratch")
-    cells = [
-        Cell(agent, env, tier, preset, seed)
-        for agent in agents or ("sft", "ilql", "qsft")
-        for seed in range(seeds or max(3, scale(preset, spec).training_seeds))
-    ]
-    records = pipeline.curves(cells)
-    sources = provenance(pipeline, cells, {"stability": time.monotonic() - began})
+    spec, directory = env_spec(cells[0].env), pipeline.results(cells[0].preset)
+    records = learning_curves(pipeline, cells)
     found = summarise(records, binary=spec.metric == "success")
-    title = f"Return while training on {task_name(env, tier)}, {len(set(records['training_seed']))} trainings an agent"
-    write_text(directory / "stability.csv", found.to_csv(index=False))
-    unit = f"{spec.columns[0]}: {'mean return' if spec.metric == 'return' else 'success rate'}"
-    plot_curves(records, found, title, unit, directory / "stability")
-    measured = stability(records)
-    each = scale(preset, spec).curve_episodes
-    write_text(directory / "stability.md", steadiness(title, measured, each, sources))
+    if batch is not None:
+        found.insert(found.columns.get_loc("updates") + 1, "samples", found["updates"] * batch)
+    unit = "mean return" if spec.metric == "return" else "success rate"
+    write_text(directory / f"{stem}.csv", found.to_csv(index=False))
+    plot_curves(records, found, title, unit, directory / stem, batch)
+    ends = found.groupby("agent", sort=False).last()
+    watched = {own.agent: decoding.describe() for cell in cells for own, decoding in plays(_learner(cell), cell).items()}
+    sources = {
+        **_made_here({stem: time.monotonic() - began}),
+        "preset": cells[0].preset,
+        "trained_at": sorted(set(records["commit"])),
+        "agents": {
+            agent: {"n": int(row.n), "seeds": int(row.seeds), "interval": f"95% over {row.over}", "decoding": watched[agent]}
+            for agent, row in ends.iterrows()
+        },
+    }
+    _remember(directory, stem, sources)
+    return records, found, sources
+
+
+def learning_curves(pipeline: Pipeline, cells: Sequence[Cell]) -> pd.DataFrame:
+    """The learning curves of many cells: the run's own, else those beside the results, else from trainings made now.
+
+    All of them are then beside the results, in results/<preset>/curves/<task>/. With `source="scratch"` those that were there
+    before are not used.
+
+    Raises:
+        BenchError: a file is damaged, or a checkpoint is there whose training was not watched as it would be now.
+    """
+    missing = [cell for cell in cells if _curve_file(pipeline, cell) is None]
+    if missing:
+        replace(pipeline, source="scratch").curves(missing)  # published checkpoints have no curve
+    found = []
     for cell in cells:
-        path = pipeline.curve_path(cell)
-        copy_file(path, directory / "curves" / cell.task / path.name)
-    _remember(directory, "stability", sources)
-    return measured
+        path = _curve_file(pipeline, cell)
+        if path is None:
+            own = pipeline.run_checkpoint(cell)
+            raise BenchError(f"{pipeline.curve_path(cell)} was recorded otherwise than now; remove {own} to train it again")
+        found.append(read_curve(path, _steps(pipeline, cell)))
+        beside = _curve_beside_results(pipeline, cell)
+        if path != beside:
+            copy_file(path, beside)
+    return pd.concat(found, ignore_index=True)
+
+
+def _curve_file(pipeline: Pipeline, cell: Cell) -> Path | None:
+    """The whole learning curve of the cell's training, in the configuration that it would have now, or None."""
+    from qsft_bench.token_agent import identity
+
+    cls, sizes = _learner(cell), pipeline.scale(cell)
+    trained = identity(cls, pipeline.config(cell), sizes, pipeline.recipe(cell).sha256, cell.training_seed)
+    hashes = configurations(cls, cell, trained, sizes.options)
+    paths = [pipeline.curve_path(cell)]
+    if pipeline.source == "published":
+        paths.append(_curve_beside_results(pipeline, cell))
+    return next((path for path in paths if whole(path, _steps(pipeline, cell), hashes)), None)
+
+
+def _curve_beside_results(pipeline: Pipeline, cell: Cell) -> Path:
+    return pipeline.results(cell.preset) / "curves" / cell.task / pipeline.curve_path(cell).name
+
+
+def _steps(pipeline: Pipeline, cell: Cell) -> int:
+    return pipeline.config(cell).training.gradient_steps(pipeline.scale(cell))
+
+
+def _learner(cell: Cell) -> Any:
+    """The class of the cell's agent.
+
+    Raises:
+        BenchError: it does not train.
+    """
+    if not learns(cell.agent):
+        raise BenchError(f"{cell.agent} does not train and has no learning curve; name an agent that does")
+    return agent_class(cell.agent)
 
 
 def sweep(pipeline: Pipeline, cell: Cell) -> pd.DataFrame:
@@ -190,14 +303,16 @@ def provenance(pipeline: Pipeline, cells: Sequence[Cell], stages: dict[str, floa
             datasets[heading] = f"{recipe(spec, cell.tier, sizes).episodes:,} episodes, {options}, tokens: {sizes.codec}"
             if "training" in agent.meta:
                 training.setdefault(cell.agent, {})[heading] = _training(agent)
+    return {**_made_here(stages), "decoding": decoding, "datasets": datasets, "training": training}
+
+
+def _made_here(stages: Mapping[str, float]) -> dict[str, Any]:
+    """Code, machine and seconds of each stage."""
     return {
         "commit": commit(),
         "hardware": hardware(),
         "versions": versions(),
         "stages": {name: round(seconds, 1) for name, seconds in stages.items()},
-        "decoding": decoding,
-        "datasets": datasets,
-        "training": training,
     }
 
 

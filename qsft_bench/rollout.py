@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qsft_bench.agent import Agent
 from qsft_bench.episode import Episode, Turn
+from qsft_bench.registry import make_env
+from qsft_bench.spec import EnvSpec
 
 if TYPE_CHECKING:
     import gymnasium
+
+
+def play_episodes(
+    agent: Agent, spec: EnvSpec, options: dict[str, Any], seeds: Sequence[int], batch_size: int | None = None
+) -> list[Episode]:
+    """`stream`, to the end."""
+    return list(stream(agent, spec, options, seeds, batch_size))
+
+
+def stream(
+    agent: Agent, spec: EnvSpec, options: dict[str, Any], seeds: Sequence[int], batch_size: int | None = None
+) -> Iterator[Episode]:
+    """Play one episode for each seed in environments that `make_env` makes with `options`, privileged if the agent is.
+
+    Args:
+        batch_size: most episodes side by side; `spec.side_by_side` if not given.
+    """
+    known = {"privileged": True} if agent.privileged else {}
+    size = batch_size or spec.side_by_side
+    return rollout(agent, lambda: make_env(spec, **options, **known), seeds, name=spec.name, batch_size=size)
 
 
 def rollout(
@@ -44,7 +66,10 @@ def rollout(
 
 def play(agent: Agent, envs: Sequence[gymnasium.Env], seeds: Sequence[int], name: str) -> list[Episode]:
     """Play `seeds[i]` in `envs[i]`, all side by side, to the end."""
-    episodes = [Episode(name, seed, [Turn(env.reset(seed=seed)[0])]) for seed, env in zip(seeds, envs, strict=False)]
+    episodes = []
+    for seed, env in zip(seeds, envs, strict=False):
+        observation, info = env.reset(seed=seed)
+        episodes.append(Episode(name, seed, [Turn(observation, facts=info.get("facts"))]))
     playing = list(zip(episodes, envs, strict=False))
     while playing:
         waiting = [episode for episode, _ in playing]

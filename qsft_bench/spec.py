@@ -20,12 +20,17 @@ class Tier:
         behaviour: keyword arguments of the behaviour policy.
         summary: one line for people.
         references: measured scores of reference players (success metrics as fractions): `random`, `behaviour` (the data),
-            `greedy_behaviour` (the mode of the exact behaviour, never a learned copy), `ceiling`.
+            `greedy_behaviour` (the mode of the exact behaviour, never a learned copy), `ceiling`. A score is a number, or
+            one a column.
     """
 
     behaviour: Mapping[str, Any]
     summary: str
-    references: Mapping[str, float] = field(default_factory=dict)
+    references: Mapping[str, float | Mapping[str, float]] = field(default_factory=dict)
+
+    def references_of(self, column: str) -> dict[str, float]:
+        """The reference scores in `column`."""
+        return {name: score[column] if isinstance(score, Mapping) else score for name, score in self.references.items()}
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class EnvSpec:
         prompt: `package:file` of the rules and worked episodes that a prompted model reads, e.g. `envs.wordle:prompt.md`, in
             the formats that the environment has by default; or empty.
         side_by_side: most episodes that one process plays at once; fewer where a simulator takes memory.
+        shard_episodes: most episodes in a file of a dataset, and in memory when it becomes tokens.
         dataset_seeds, validation_seeds, test_seeds: disjoint and fixed.
     """
 
@@ -81,6 +87,7 @@ class EnvSpec:
     solver: str = ""
     prompt: str = ""
     side_by_side: int = 256
+    shard_episodes: int = 20_000
     dataset_seeds: range = range(2**32, 2**63)
     validation_seeds: range = range(1_000_000, 2_000_000)
     test_seeds: range = range(2_000_000, 3_000_000)

@@ -255,7 +255,7 @@ def as_json(table: Table) -> dict[str, Any]:
                 "env": column.spec.name if column.spec else None,
                 "tier": column.tier,
                 "unit": "percent" if column.success else "return",
-                "references": {name: value * column.unit for name, value in _tier(column).references.items()},
+                "references": {name: value * column.unit for name, value in _reference_scores(column).items()},
             }
             for column in table.columns
         ],
@@ -574,16 +574,24 @@ def _tier(column: Column) -> Tier:
     return column.spec.tier(column.tier) if column.spec else Tier({}, "")
 
 
+def _reference_scores(column: Column) -> dict[str, float]:
+    """By player, in the unit of the records; a tier's column has the name of the paper's column in its declaration."""
+    named = (
+        [name for name in column.spec.columns if column.spec.column(name, column.tier) == column.name] if column.spec else []
+    )
+    return _tier(column).references_of(named[0] if named else column.name)
+
+
 def _references(table: Table) -> list[str]:
-    """Scores of reference players, a row an environment and tier, and what they say about the dataset."""
-    groups: dict[tuple[str, str], list[Column]] = {}
+    """Scores of reference players, a row for the columns of a task that share them, and what they say about the dataset."""
+    groups: dict[str, list[Column]] = {}
     for column in table.columns:
-        if column.spec and _tier(column).references:
-            groups.setdefault((column.spec.name, column.tier), []).append(column)
+        if column.spec and (found := _reference_scores(column)):
+            groups.setdefault(f"{column.spec.name} {column.tier} {found}", []).append(column)
     rows, verdicts = [], []
     for columns in groups.values():
         first, names = columns[0], _markdown(", ".join(column.name for column in columns))
-        scores = {name: value * first.unit for name, value in _tier(first).references.items()}
+        scores = {name: value * first.unit for name, value in _reference_scores(first).items()}
         behaviour, greedy, ceiling = (scores.get(name) for name in ("behaviour", "greedy_behaviour", "ceiling"))
         closed = ""
         if behaviour is not None and greedy is not None and ceiling is not None and ceiling > behaviour:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
@@ -21,7 +22,7 @@ from qsft_bench.files import atomic_directory, file_sha256, json_sha256, read_js
 from qsft_bench.model.decoder import Decoder, Outputs
 from qsft_bench.model.network import Head, Network, NetworkConfig, Networks
 from qsft_bench.preset import Scale
-from qsft_bench.tokens import Codec, TokenBatch, codec_from_config, normalise
+from qsft_bench.tokens import Codec, Slots, TokenBatch, codec_from_config, normalise
 from qsft_bench.train import Run, Training, train
 
 if TYPE_CHECKING:
@@ -202,11 +203,16 @@ class TokenAgent(Agent):
 
     # What it gets for that -------------------------------------------------------------------------------------------
 
-    def network(self, data: TokenDataset, run: Run, heads: Mapping[str, Head]) -> Network:
-        """A network of the preset's size from random weights, the same for the same `run.seed`."""
+    def network(self, data: TokenDataset, run: Run, heads: Mapping[str, Head], slots: Slots | None = None) -> Network:
+        """A network of the preset's size from random weights, the same for the same `run.seed`.
+
+        Args:
+            slots: what it is shown beside ids; the codec's if not given.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed)
-            return Network(NetworkConfig(run.scale.model, data.codec.size, data.meta["recipe"]["context"], heads))
+            context = data.meta["recipe"]["context"]
+            return Network(NetworkConfig(run.scale.model, data.codec.size, context, heads, slots or data.codec.slots))
 
     def fit(self, data: TokenDataset, run: Run) -> None:
         data = self.select(data)
@@ -292,15 +298,20 @@ class TokenAgent(Agent):
         """A return in the environment's unit on the scale on which the data's returns span [0, 1]."""
         return normalise(value, self.meta["return_bounds"])
 
-    def start_value(self, episodes: Sequence[Episode]) -> float | None:
-        """Mean value, normalised, that the agent gives its own choices at the start of the episodes; None without values."""
-        starts = [Episode(episode.env, episode.seed, [Turn(episode.turns[0].observation)]) for episode in episodes]
-        probabilities, values = self.weigh(starts)
+    def state_values(self, episodes: Sequence[Episode]) -> NDArray[np.float64] | None:
+        """Value, normalised, of each episode's next token under the agent's own policy, shape (N,); None without values."""
+        probabilities, values = self.weigh(episodes)
         if values is None:
             return None
         if self.decoding.greedy:
             probabilities = F.one_hot(probabilities.argmax(-1), probabilities.shape[-1]).double()
-        return float((probabilities * values.double()).sum(-1).mean())
+        return (probabilities * values.double()).sum(-1).cpu().numpy()
+
+    def start_value(self, episodes: Sequence[Episode]) -> float | None:
+        """Mean of `state_values` at the start of the episodes; None without values."""
+        starts = [Episode(episode.env, episode.seed, [Turn(episode.turns[0].observation)]) for episode in episodes]
+        values = self.state_values(starts)
+        return None if values is None else float(values.mean())
 
     def _decoding_machine(self) -> Decoder:
         if self._decoder is None:
@@ -407,6 +418,11 @@ def identity(cls: type[TokenAgent], config: Any, scale: Scale, dataset_recipe: s
         "dataset_recipe": dataset_recipe,
         "seed": seed,
     }
+
+
+def completed(cls: type[TokenAgent], found: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+    """An `identity` that was written before some hyperparameters were there: these have their defaults."""
+    return {**found, "config": asdict(_from_dict(cls.config_type, found["config"], directory))}
 
 
 def checkpoint_hash(directory: Path) -> str:

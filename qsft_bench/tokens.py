@@ -26,11 +26,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qsft_bench.episode import Action, Episode, Observation
+from qsft_bench.control import check_bins, dequantise, quantise
+from qsft_bench.episode import Action, Episode, Observation, brief
 from qsft_bench.errors import BenchError
 from qsft_bench.files import json_sha256
 
 RETURN_BINS = 20
+IMAGE_TOKENS = 8  # as RT-1's TokenLearner
 PAD, BOS, UNKNOWN, DUMMY = range(4)
 SPECIAL = ("<pad>", "<bos>", "<unk>", "<dummy>", *(f"<return {k}>" for k in range(RETURN_BINS)))
 
@@ -47,6 +49,26 @@ def return_token(normalised: NDArray[np.floating] | float) -> NDArray[np.int64]:
     return SPECIAL.index("<return 0>") + np.minimum(bins, RETURN_BINS - 1)
 
 
+@dataclass(frozen=True)
+class Slots:
+    """What a row holds beside token ids, each observation once: an image as several tokens, and measured numbers as one.
+
+    Attributes:
+        image: its shape, (height, width, 3).
+        image_tokens: how many tokens it takes in a row; a network's stem makes them.
+        numbers: how many numbers there are.
+        image_id, numbers_id: the ids that keep their places in a row.
+        sees: what a network is shown, `both`, `image` or `numbers`; the other is blank (to find out what can be learned from).
+    """
+
+    image: tuple[int, int, int]
+    image_tokens: int
+    numbers: int
+    image_id: int
+    numbers_id: int
+    sees: Literal["both", "image", "numbers"] = "both"
+
+
 class Codec(ABC):
     """Text, images or control vectors to token ids and back.
 
@@ -56,6 +78,7 @@ class Codec(ABC):
         action_limit: the most tokens of one action; an action ends there or at an end token.
         ends: bool (outputs,), the ids that end an action.
         playable: bool (outputs,), the ids an agent may emit; special ids are not, and DUMMY is emitted by no environment.
+        slots: what an observation holds beside ids, or None where it is text.
     """
 
     size: int
@@ -63,6 +86,7 @@ class Codec(ABC):
     action_limit: int
     ends: NDArray[np.bool_]
     playable: NDArray[np.bool_]
+    slots: Slots | None = None
 
     @abstractmethod
     def observation(self, observation: Observation) -> tuple[int, ...]:
@@ -75,6 +99,13 @@ class Codec(ABC):
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> Action:
         """The action that `ids` spell."""
+
+    def label(self, token: int) -> str:
+        """What one token of an action says: a piece of text as it is, a number as `+0.25`, a special id by its name."""
+        if token < len(SPECIAL):
+            return SPECIAL[token]
+        spelt = self.decode([token])
+        return spelt if isinstance(spelt, str) else brief(spelt)
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
@@ -175,16 +206,109 @@ class TextCodec(Codec):
         }
 
 
+class ControlCodec(Codec):
+    """An image and measured numbers as what is seen, a control vector in [-1, 1]^d as what is done: one token a dimension.
+
+    ```
+    ids    <bos> image x image_tokens numbers a1 a2 ... ad       every a is one of `bins` bins, the same ids in all dimensions
+    ```
+
+    Args:
+        bins: of each dimension; odd, so that one of them is exactly 0.
+        dimensions: d.
+        image: shape of the observation's `image`, (height, width, 3) of uint8.
+        numbers: length of its `proprio`, float32.
+        image_tokens: how many tokens an image takes.
+
+    Raises:
+        BenchError: `bins` is even or below 3.
+    """
+
+    def __init__(
+        self, bins: int, dimensions: int, image: Sequence[int], numbers: int, image_tokens: int = IMAGE_TOKENS
+    ) -> None:
+        self.bins = check_bins(bins)
+        self.action_limit = dimensions
+        self.outputs = len(SPECIAL) + bins
+        self.size = self.outputs + 2
+        height, width, channels = image
+        self.slots: Slots = Slots((height, width, channels), image_tokens, numbers, self.outputs, self.outputs + 1)
+        self.ends = np.zeros(self.outputs, bool)
+        self.playable = np.arange(self.outputs) >= len(SPECIAL)
+        self._observation = (self.slots.image_id,) * image_tokens + (self.slots.numbers_id,)
+
+    @classmethod
+    def learn(cls, bins: int, episode: Episode) -> Self:
+        """The codec of the data that `episode` belongs to.
+
+        Raises:
+            BenchError: it holds no control vectors, or no observation of an image and numbers.
+        """
+        turn = episode.turns[0]
+        if not isinstance(turn.action, np.ndarray) or not isinstance(turn.observation, Mapping):
+            raise BenchError(f"the control codec takes images and control vectors; {episode.env} has text: use words")
+        image, numbers = seen(turn.observation)
+        return cls(bins, len(turn.action), image.shape, len(numbers))
+
+    def observation(self, observation: Observation) -> tuple[int, ...]:
+        image, numbers = seen(observation)
+        if image.shape != self.slots.image or numbers.shape != (self.slots.numbers,):
+            raise BenchError(
+                f"an observation has an image of {image.shape} and {numbers.shape} numbers, where these agents learned from "
+                f"{self.slots.image} and {(self.slots.numbers,)}; make the environment with the options of the data"
+            )
+        return self._observation
+
+    def action(self, action: Action) -> tuple[int, ...]:
+        values = np.asarray(action, dtype=np.float32)
+        if values.shape != (self.action_limit,) or not np.isfinite(values).all():
+            raise BenchError(f"the control codec takes {self.action_limit} finite numbers, not the action {values.tolist()}")
+        found = quantise(values, self.bins)
+        if not np.array_equal(dequantise(found, self.bins), values):
+            raise BenchError(
+                f"an action {values.tolist()} is not made of {self.bins} bins; use the environment's number of bins"
+            )
+        return tuple((len(SPECIAL) + found).tolist())
+
+    def decode(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        return dequantise(np.asarray(ids) - len(SPECIAL), self.bins)
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "codec": "control",
+            "special": list(SPECIAL),
+            "bins": self.bins,
+            "dimensions": self.action_limit,
+            "image": list(self.slots.image),
+            "numbers": self.slots.numbers,
+            "image_tokens": self.slots.image_tokens,
+        }
+
+
+def seen(observation: Observation) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Image (H, W, 3) and numbers (P,) of an observation that is a mapping of `image` and `proprio`.
+
+    Raises:
+        BenchError: it is something else.
+    """
+    if not isinstance(observation, Mapping) or not {"image", "proprio"} <= observation.keys():
+        raise BenchError(f"the control codec takes observations of `image` and `proprio`, not {type(observation).__name__}")
+    return np.asarray(observation["image"], np.uint8), np.asarray(observation["proprio"], np.float32)
+
+
 def codec_from_config(config: Mapping[str, Any]) -> Codec:
     """The codec that `Codec.config` described.
 
     Raises:
         BenchError: unknown kind, or special ids other than this version's.
     """
-    if config.get("codec") != "text":
-        raise BenchError(f"unknown codec {config.get('codec')!r}")
+    kind = config.get("codec")
+    if kind not in ("text", "control"):
+        raise BenchError(f"unknown codec {kind!r}")
     if config["special"] != list(SPECIAL):
         raise BenchError("this codec was made by another version of qsft-bench; make the dataset's tokens again")
+    if kind == "control":
+        return ControlCodec(*(config[name] for name in ("bins", "dimensions", "image", "numbers", "image_tokens")))
     return TextCodec(config["level"], config["vocabulary"], config["action_pieces"], config["action_limit"])
 
 
@@ -266,6 +390,7 @@ class TokenArrays:
         return_to_go: (A,) normalised discounted return from it on.
         log_likelihood: (A,) the behaviour's exact log-likelihood of the utterance it ends, NaN elsewhere or unknown.
         episode_return: (E,) undiscounted return in the environment's own unit.
+        images: (R, height, width, 3) what each row sees, and numbers: (R, P); None where observations are text.
     """
 
     ids: NDArray[np.integer]
@@ -279,10 +404,13 @@ class TokenArrays:
     return_to_go: NDArray[np.float32]
     log_likelihood: NDArray[np.float32]
     episode_return: NDArray[np.float32]
+    images: NDArray[np.uint8] | None = None
+    numbers: NDArray[np.float32] | None = None
 
     @classmethod
-    def names(cls) -> list[str]:
-        return [field.name for field in fields(cls)]
+    def names(cls, slots: bool = False) -> list[str]:
+        """The names of the arrays that there are without slots, or with them."""
+        return [field.name for field in fields(cls) if slots or field.name not in ("images", "numbers")]
 
     @classmethod
     def encode(
@@ -312,7 +440,10 @@ class TokenArrays:
             )
         if not high > low:
             raise BenchError(f"every episode returned {low}: there is nothing to learn values from; use another dataset")
+        if codec.slots is not None and state != "observation":
+            raise BenchError("images are read where the state is the newest observation; a transcript of them is not built yet")
         at_end = state == "transcript" and discount == 1
+        frames = []
         dtype = np.uint16 if codec.size <= 2**16 else np.uint32
         ids: list[int] = []
         row_start, row_action, episode_row = [0], [0], [0]
@@ -338,6 +469,8 @@ class TokenArrays:
                     to_go += [future[turn]] * count
                     known = episode.turns[turn].log_likelihood
                     likelihood += [np.nan] * (count - 1) + [np.nan if known is None else known]
+                    if codec.slots is not None:
+                        frames.append(seen(episode.turns[turn].observation))
                 row_start.append(len(ids))
                 row_action.append(len(place))
             episode_row.append(len(row_start) - 1)
@@ -356,6 +489,8 @@ class TokenArrays:
             return_to_go=np.array(to_go, np.float32),
             log_likelihood=np.array(likelihood, np.float32),
             episode_return=np.array(returns, np.float32),
+            images=np.stack([image for image, _ in frames]) if frames else None,
+            numbers=np.stack([numbers for _, numbers in frames]) if frames else None,
         )
 
     def windows(self, episodes: NDArray[np.int64] | None = None, length: int = 16) -> NDArray[np.int64]:
@@ -412,6 +547,8 @@ class TokenArrays:
             done=torch.from_numpy(done),
             successor=torch.from_numpy(np.where(followed & ~done, index + 1, -1)),
             learn=torch.from_numpy(learn_row[batch_row] & (done | followed)),
+            images=None if self.images is None else torch.from_numpy(self.images[row]),
+            numbers=None if self.numbers is None else torch.from_numpy(self.numbers[row]),
         )
 
 
@@ -438,6 +575,7 @@ class TokenBatch:
         done: (K,) whether the episode ends with it.
         successor: (K,) index into K of the next action token, -1 at the end.
         learn: (K,) whether it carries loss (false where it only serves as a successor).
+        images: (B, height, width, 3) uint8 and numbers: (B, P), what fills each row's slots; None where rows are text.
     """
 
     ids: torch.Tensor
@@ -454,9 +592,12 @@ class TokenBatch:
     done: torch.Tensor
     successor: torch.Tensor
     learn: torch.Tensor
+    images: torch.Tensor | None = None
+    numbers: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> TokenBatch:
-        return TokenBatch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        present = {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
+        return TokenBatch(**{name: value.to(device) for name, value in present.items()})
 
     @property
     def action_mask(self) -> torch.Tensor:

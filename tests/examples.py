@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hypothesis import strategies as st
 
-from qsft_bench.dataset.store import Recipe
+from qsft_bench.control import dequantise
+from qsft_bench.dataset.store import EpisodeDataset, Recipe, make_manifest, write_manifest, write_shard
+from qsft_bench.dataset.tokens import TokenDataset, tokenise
 from qsft_bench.episode import Episode, Turn
 from qsft_bench.preset import Scale
 from qsft_bench.tokens import TextCodec
@@ -78,3 +82,27 @@ def finished_episodes(draw: st.DrawFn, most_turns: int = 6) -> Episode:
 def same(left: float | None, right: float | None) -> bool:
     """Equal, two NaNs included."""
     return left == right or (left is not None and right is not None and math.isnan(left) and math.isnan(right))
+
+
+def control_episode(length: int, seed: int = 5, bins: int = 5, size: int = 12, success: bool = True) -> Episode:
+    """A finished episode of images (size, size, 3), three numbers and control vectors of two dimensions, drawn from `seed`."""
+    rng = np.random.default_rng(seed)
+
+    def seen() -> dict[str, Any]:
+        image = (60 * rng.integers(0, 4, (size, size, 3))).astype(np.uint8)
+        return {"image": image, "proprio": rng.uniform(-1, 1, 3).astype(np.float32)}
+
+    turns = [Turn(seen(), dequantise(rng.integers(0, bins, 2), bins)) for _ in range(length)]
+    turns[-1].reward = float(success)
+    return Episode("toy", seed, [*turns, Turn(seen())], terminated=True, success=success)
+
+
+def control_data(directory: Path, episodes: Sequence[Episode], bins: int = 5) -> TokenDataset:
+    """The tokens of `control_episode`s, by way of a dataset on disk."""
+    half = len(episodes) // 2
+    shards = [write_shard(directory, 0, 0, episodes[:half]), write_shard(directory, 1, half, episodes[half:])]
+    recipe = Recipe("toy", "qsft_bench/Toy-v0", "base", {}, {}, len(episodes), 0, half)
+    write_manifest(directory / "manifest.json", make_manifest(recipe, shards))
+    dataset = EpisodeDataset(directory)
+    settings: dict[str, Any] = {"context": 16, "state": "observation", "discount": 0.9}
+    return tokenise(dataset, directory / "tokens", codec=f"control:{bins}", **settings)

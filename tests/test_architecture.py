@@ -12,17 +12,17 @@ REPOSITORY = Path(__file__).parent.parent
 # From the top down; a module imports from its own floor or a lower one. (What only a type checker imports does not count.)
 FLOORS = [
     {"cli"},
-    {"reproduce", "report", "progress", "play", "doctor"},
+    {"reproduce", "report", "progress", "play", "watch", "doctor"},
     {"pipeline", "figures", "tables"},
     {"curves"},
     {"evaluate", "token_agent", "stats"},
     {"train", "dataset", "model"},
     {"tokens", "rollout", "preset", "registry", "workers"},
     {"agent"},
-    {"spec", "episode", "noise", "files", "errors", "llm"},
+    {"spec", "episode", "control", "noise", "files", "errors", "llm"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
-FOR_ENVS = {"agent", "episode", "errors", "files", "llm", "noise", "registry", "spec"}
+FOR_ENVS = {"agent", "control", "episode", "errors", "files", "llm", "noise", "registry", "spec"}
 
 
 def imported(path: Path) -> Iterator[str]:

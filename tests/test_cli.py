@@ -14,7 +14,7 @@ import pytest
 
 from qsft_bench.cli import VERBS, main
 from qsft_bench.dataset.store import EpisodeDataset
-from tests.examples import TINY
+from tests.examples import TINY, control_data, control_episode
 
 GROUPS = {"data": ("generate", "list", "show", "verify", "import", "export")}
 SMALL = [
@@ -130,6 +130,11 @@ def test_what_exists(capsys: pytest.CaptureFixture[str]) -> None:
         (["eval", "--agent", "random", *TASK, "--episodes", "0"], "wordle has 1000000 test seeds: ask for 1 to"),
         (["train", "--agent", "random", *TASK], "random has nothing to train"),
         (["eval", "--agent", "sft", *TASK, "--decoding.temperature", "0"], "a temperature of 0.0 is not above 0"),
+        (["watch", "--agent", "random", *TASK], "wordle draws nothing to watch"),
+        (["watch", "--agent", "random", "--env", "pick-place", "--out", "a.avi"], "a.avi: a film is a .gif or an .mp4"),
+        (["watch", "--agent", "random", "--env", "pick-place", "--episode", "-1"], "pick_place has test episodes 0 to"),
+        (["figure", "3", "--preset", "smoke", "--agents", "sfft"], "unknown agent 'sfft'; did you mean sft"),
+        (["figure", "3", "--publish"], "unknown option '--publish'; "),
         (["data", "show", "nowhere"], "nowhere holds no dataset; make one with `qsft-bench data generate`"),
     ],
 )
@@ -181,6 +186,18 @@ def test_data_from_generation_to_verification(root: Path, capsys: pytest.Capture
     shard = folder / "00001.parquet"
     shard.write_bytes(shard.read_bytes()[:-1])
     assert f"{shard} was truncated or altered" in refused(capsys, ["data", "verify", str(folder)])
+
+
+def test_images_and_numbers_are_shown_in_brief(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    control_data(root, [control_episode(2, seed, success=seed == 0) for seed in range(2)])
+    episode, _ = EpisodeDataset(root).episodes()
+    main(["data", "show", str(root)])
+    said = capsys.readouterr().out.splitlines()
+    assert said[-4] == f"episode 0, seed {episode.seed}, return 1"
+    for line, turn, ending in zip(said[-3:], episode.turns, (", got 0", ", got 1", None), strict=True):
+        seen = " ".join(f"{number:+.2f}" for number in turn.observation["proprio"])
+        did = "" if ending is None else ", did " + " ".join(f"{number:+.2f}" for number in turn.action) + ending
+        assert line == f"  saw image 12x12, {seen}{did}"
 
 
 def test_an_episode_that_is_not_there(smoke_dataset: EpisodeDataset, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,9 +17,10 @@ from gymnasium.utils.env_checker import check_env
 import baselines
 import envs
 from qsft_bench.cli import main
-from qsft_bench.evaluate import Cell, play_episodes, read_records
+from qsft_bench.evaluate import Cell, read_records
 from qsft_bench.pipeline import Pipeline
 from qsft_bench.registry import agent_class, agent_names, attribute, env_names, env_spec, make_env
+from qsft_bench.rollout import play_episodes
 from qsft_bench.tables import build_table, markdown, write_columns
 
 BLOCK = re.compile(r"^```\w+ (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)  # a fence that names a file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -89,6 +90,10 @@ def test_stability_trains_what_is_missing_and_draws_it(root: Path) -> None:
     both = pd.concat([records, pd.read_parquet(results / "curves/wordle/sft-seed0.parquet")])
     last = both[(both["agent"] == "sft") & (both["step"] == 6)]
     assert curve.loc[("sft", 6), "mean"] == pytest.approx(last["score"].mean())
+    shutil.rmtree(root / "runs")
+    shutil.rmtree(root / "data")
+    again = make_stability(pipeline, "wordle", "base", "smoke", ("sft", "qsft"), 2).set_index("agent")
+    assert again.equals(found) and not (root / "runs").exists()  # the curves beside the results are enough
 
 
 def test_a_checkpoint_that_was_not_watched_is_an_error_that_names_the_way_out(root: Path) -> None:

@@ -1,5 +1,6 @@
 """The doctor on made-up installations: what it reports, what it tells the user to run, and when it calls a machine well."""
 
+import importlib.metadata
 import json
 import os
 import shutil
@@ -106,6 +107,26 @@ def test_an_extra_that_this_python_cannot_have_says_so(install: Install, environ
     assert not check.ok
     assert check.found.startswith("qsft-bullet has no release for Python 3.")
     assert "Python 3.11" in check.mend
+    assert not check.required  # a supported Python without it is not ill
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="pybullet has no wheels for this Python")
+def test_a_missing_simulator_is_named_with_the_command_that_installs_it(
+    environments: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the metadata of the real distribution, whose extra has a marker."""
+    version = importlib.metadata.version
+
+    def without(name: str) -> str:
+        if name == "pybullet":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    environments({"pick_place": "manipulation"})
+    monkeypatch.setattr(importlib.metadata, "version", without)
+    check = named(doctor.checks(), "environment pick_place")
+    assert (check.ok, check.required, check.found) == (False, True, "pybullet is not installed")
+    assert check.mend == doctor.install_command("manipulation")
 
 
 def test_an_environment_that_does_not_import_is_reported_with_its_reason(install: Install, environments: Any) -> None:

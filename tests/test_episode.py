@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qsft_bench.episode import Episode, Turn
+from qsft_bench.episode import Episode, Turn, brief
 from tests.examples import episode
 
 
@@ -24,6 +25,13 @@ def test_a_play_fills_turns_and_opens_the_next() -> None:
     ]
     assert (playing.done, playing.truncated, playing.length, playing.total_return) == (True, True, 2, 1.0)
     assert (playing.success, playing.scores, playing.invalid_actions) == (True, {"Pick": 1.0}, 1)
+
+
+def test_what_the_simulator_knows_stands_beside_the_turn_and_is_no_part_of_it() -> None:
+    playing = Episode("toy", 3, [Turn("start", facts=2)])
+    playing.step("a", "next", 0, False, False, {"facts": 1})
+    assert [turn.facts for turn in playing.turns] == [2, 1]
+    assert playing.turns[1] == Turn("next")
 
 
 @pytest.mark.parametrize(
@@ -59,3 +67,20 @@ def test_the_return_is_the_exact_sum(rewards: list[float]) -> None:
 
     found = episode(["o"] * (len(rewards) + 1), ["a"] * len(rewards), rewards).total_return
     assert found == float(sum(map(Fraction, rewards), Fraction(0)))
+
+
+IMAGE = np.zeros((48, 64, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("h o v e l\n", r"'h o v e l\n'"),
+        (IMAGE, "image 64x48"),
+        (np.array([0.125, -0.5, -1e-9, 1], np.float32), "+0.12 -0.50 +0.00 +1.00"),
+        ({"image": IMAGE, "proprio": np.array([0.25, -1], np.float32)}, "image 64x48, +0.25 -1.00"),
+        ({}, "(not kept)"),
+    ],
+)
+def test_what_was_seen_or_done_in_one_line(value: Any, shown: str) -> None:
+    assert brief(value) == shown

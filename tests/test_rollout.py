@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -16,7 +17,7 @@ from envs.wordle.behaviour import Mixture
 from qsft_bench.agent import Agent
 from qsft_bench.episode import Action, Episode
 from qsft_bench.registry import env_spec, make_env
-from qsft_bench.rollout import rollout
+from qsft_bench.rollout import play_episodes, rollout
 from tests.examples import BOUND
 
 SEEDS = [7, 3, 11, 2, 29, 5, 13]
@@ -94,6 +95,39 @@ def test_environments_are_closed_when_an_agent_fails() -> None:
 
 def test_no_seeds_no_episodes() -> None:
     assert list(rollout(Notes(), Countdown, [], name="count")) == []
+
+
+class Knowing(Countdown):
+    """A countdown that says how many turns are left to those who may know."""
+
+    made: list[dict[str, Any]] = []  # noqa: RUF012 - the options of each
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+        Knowing.made.append(options)
+
+    def reset(self, **arguments: Any) -> tuple[str, dict[str, Any]]:
+        observation, info = super().reset(**arguments)
+        return observation, {"facts": self.left} if self.options.get("privileged") else info
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        *returned, info = super().step(action)
+        return *returned, info | ({"facts": self.left} if self.options.get("privileged") else {})  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("privileged", [False, True])
+def test_who_may_know_is_told_what_the_simulator_knows(privileged: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qsft_bench.rollout.make_env", lambda spec, **options: Knowing(**options))
+    monkeypatch.setattr(Knowing, "made", [])
+    agent = Notes()
+    agent.privileged = privileged
+    played = play_episodes(agent, replace(env_spec("wordle"), side_by_side=2), {"colour": "red"}, [7, 2, 5])
+    assert Knowing.made == [{"colour": "red", "privileged": True} if privileged else {"colour": "red"}] * 2
+    assert [[turn.facts for turn in one.turns] for one in played] == (
+        [[4, 3, 2, 1, 0], [3, 2, 1, 0], [2, 1, 0]] if privileged else [[None] * 5, [None] * 4, [None] * 3]
+    )
+    assert len(play_episodes(agent, env_spec("wordle"), {}, range(4), batch_size=3)) == 4
+    assert len(Knowing.made) == 2 + 3
 
 
 @settings(max_examples=10)

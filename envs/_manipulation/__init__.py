@@ -1,5 +1,6 @@
-"""An arm at a counter: the simulation that pick-place and drawer-grasp share, after COG (Singh et al. 2020), on PyBullet.
+"""An arm at a counter: what pick-place and drawer-grasp share, after COG (Singh et al. 2020), on PyBullet.
 
-`actions.py` says what an action is, `layout.py` where things stand, `world.py` simulates and draws, `env.py` plays both tasks,
-`behaviour.py` collects their data. The folder's name begins with `_`, so that the registry does not take it for an environment.
+`actions.py` says what an action is, `layout.py` where things stand, `world.py` simulates and draws, `env.py` and `behaviour.py`
+are what the environments and their players have in common, `declaration.py` what their declarations have. The folder's name
+begins with `_`, so that the registry does not take it for an environment.
 """

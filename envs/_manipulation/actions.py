@@ -13,8 +13,9 @@ Moves and turns start from the measured pose, never from an earlier target: what
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from qsft_bench.control import dequantise, quantise
 from qsft_bench.errors import BenchError
 
 NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper", "neutral")
@@ -24,30 +25,6 @@ MOVE = 0.06  # metres
 TURN = (0.2, 0.2, 0.35)  # radians
 SWITCH = 0.5  # gripper and neutral react beyond it
 BINS = 33
-
-
-def check_bins(bins: int) -> int:
-    """`bins`, if it can be the number of bins of a dimension.
-
-    Raises:
-        BenchError: it is not an odd number of at least 3. Between an even number of bins there is none for 0, and the arm would
-            never stand still.
-    """
-    if not isinstance(bins, int) or bins < 3 or bins % 2 == 0:
-        raise BenchError(f"bins={bins!r} must be an odd number of at least 3, so that one bin is exactly 0")
-    return bins
-
-
-def quantise(action: ArrayLike, bins: int = BINS) -> NDArray[np.int64]:
-    """The nearest bins, 0 to `bins` - 1, of values that are clipped to [-1, 1]; same shape."""
-    half = bins // 2
-    return np.rint(np.clip(np.asarray(action, dtype=np.float64), -1, 1) * half).astype(np.int64) + half
-
-
-def dequantise(indices: ArrayLike, bins: int = BINS) -> NDArray[np.float32]:
-    """The values in [-1, 1] that bins stand for; the middle bin is exactly 0, `quantise` takes them back to their bins."""
-    half = bins // 2
-    return ((np.asarray(indices) - half) / half).astype(np.float32)
 
 
 def read_action(action: object, bins: int) -> NDArray[np.float32]:

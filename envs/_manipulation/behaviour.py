@@ -1,29 +1,27 @@
-"""The players: scripts that know the state and collect the data, and the uniformly random one."""
+"""What the players share: scripts that know the state and collect the data, and the uniformly random one."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from envs._manipulation.actions import BINS, GRIPPER, MOVE, NEUTRAL, SIZE, TURN, check_bins, dequantise, quantise
-from envs._manipulation.layout import CABINET, LOW, TRAY, Facts
+from envs._manipulation.actions import BINS, GRIPPER, MOVE, NEUTRAL, SIZE, TURN
+from envs._manipulation.layout import LOW, Facts
 from qsft_bench.agent import Agent
+from qsft_bench.control import check_bins, dequantise, quantise
 from qsft_bench.episode import Action, Episode
 from qsft_bench.errors import BenchError
 from qsft_bench.noise import uniform
 
 Array = NDArray[np.float64]
 
-HANDLE = np.array([CABINET[0] - 0.1375, CABINET[1], 0.047])  # the gap behind the handle's bar while the drawer is shut
-DRAWN_ENOUGH = 0.14
 ABOVE = 0.14  # metres over the counter, where the gripper hovers before it goes down
-RELEASE = 0.085  # where it lets go over the tray
 ALIGNED = 0.018  # this near, seen from above, it may go down
 
 
@@ -45,7 +43,7 @@ class Player(Agent):
         self.bins = check_bins(bins)
 
     def act(self, episodes: Sequence[Episode]) -> list[Action]:
-        return [self.choose(episode.seed, episode.length, getattr(episode.turns[-1], "facts", None)) for episode in episodes]
+        return [self.choose(episode.seed, episode.length, episode.turns[-1].facts) for episode in episodes]
 
     @abstractmethod
     def choose(self, seed: int, turn: int, facts: Facts | None) -> NDArray[np.float32]:
@@ -83,7 +81,7 @@ class Scripted(Player):
         BenchError: `noise` is negative, or the others are not probabilities.
     """
 
-    privileged: ClassVar[bool] = True
+    privileged = True
     _EVENT, _PLAN = SIZE, SIZE + 1  # what the draws of a turn are for, after one for each dimension
 
     def __init__(
@@ -125,57 +123,6 @@ class Scripted(Player):
     @abstractmethod
     def _stray(self, draws: Array) -> Plan:
         """Random way-points from five draws of [0, 1)."""
-
-
-class PickPlaceScript(Scripted):
-    """Over the object, down, close, up, over the tray, down, open; random way-points are beside the object or the tray."""
-
-    def script(self, facts: Facts, plan: Plan) -> tuple[Array, bool]:
-        if holding(facts):
-            here, over = np.array(facts.gripper[:2]), TRAY[:2] + plan.second
-            away = math.dist(here, over)
-            there = away < 0.03 and facts.gripper[2] < RELEASE + 0.03
-            if away > 0.05 and facts.gripper[2] < 0.1:  # up first
-                over = here + 0.3 * (over - here)
-            return towards(facts, [*over, RELEASE if away < 0.05 else ABOVE + 0.03], gripper=float(there)), False
-        return grasp(facts, plan.first, ABOVE, turn=1.0)
-
-    def _stray(self, draws: Array) -> Plan:
-        if draws[0] < 0.4:
-            return Plan(np.zeros(2), np.array([-0.02, -0.32]) + draws[1:3] * [0.12, 0.18])
-        return Plan(beside(draws[1:]), np.zeros(2))
-
-
-class DrawerGraspScript(Scripted):
-    """Over the gap behind the handle, down, pull, up, over the object, down, close, up; random way-points are beside the handle
-    or the object."""
-
-    def script(self, facts: Facts, plan: Plan) -> tuple[Array, bool]:
-        x, y, z = facts.gripper
-        gap = HANDLE - [facts.drawer, 0, 0]
-        in_gap = abs(x - gap[0]) < 0.045 and z - gap[2] < 0.035
-        if facts.drawer > DRAWN_ENOUGH:
-            if holding(facts):
-                return towards(facts, [x, y, 0.3]), False
-            if in_gap and facts.open:  # leave it without a touch
-                return towards(facts, [gap[0], y, 0.3]), False
-            return grasp(facts, plan.second, ABOVE + 0.02, turn=0.35)
-        if not facts.open:
-            return towards(facts, [x, y, ABOVE + 0.02], gripper=1.0), False
-        gap[:2] += plan.first
-        if in_gap and abs(y - gap[1]) < 0.045:  # pull
-            return towards(facts, [x - 0.03, gap[1], gap[2]]), False
-        away = math.dist((x, y), gap[:2])
-        ready = away < ALIGNED
-        if z < 0.13 and away > 0.04:  # up first
-            return towards(facts, [x, y, ABOVE + 0.02]), False
-        return towards(facts, gap if ready else [gap[0], gap[1], ABOVE + 0.01]), ready
-
-    def _stray(self, draws: Array) -> Plan:
-        if draws[0] < 0.5:
-            return Plan(np.zeros(2), beside(draws[1:]))
-        side = 1 if draws[1] < 0.5 else -1
-        return Plan(np.array([-0.06 * draws[2], side * (0.12 + 0.06 * draws[3])]), np.zeros(2))
 
 
 def grasp(facts: Facts, aim: Array, above: float, turn: float) -> tuple[Array, bool]:

@@ -1,73 +1,44 @@
-"""Measure every number of the arm's tiers: the shares that give 40% success in the data, and the reference scores.
+"""Measure every number of the arm's tiers: what the data and the reference players score, over the same scenes and noise.
 
 ```
-python -m envs._manipulation.calibrate pick-place     # or drawer; five minutes of one core each; it stands in declared.py
+python -m envs._manipulation.calibrate pick_place     # or drawer_grasp; four minutes of one core; it stands in __init__.py
 ```
+
+Success falls about as 1 - `stray` in the base tier and with `habit` in the other: try shares until the data reach 40%.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
 
 import numpy as np
 
-from envs._manipulation.behaviour import DrawerGraspScript, PickPlaceScript, Player, Scripted, Uniform
-from envs._manipulation.env import DrawerGrasp, Manipulation, PickPlace
+from envs._manipulation.behaviour import Player
+from qsft_bench.registry import attribute, env_spec
+from qsft_bench.rollout import play_episodes
 
-TARGET = 0.40  # success rate of the paper's data
-NOISE = 0.1  # as in COG's scripts
-STRAY = 0.2  # of the habit tier, whose success is set by its habit
 EPISODES = 1_000
-SEARCH_EPISODES = 300
 FIRST_SEED = 2**32
-TASKS: dict[str, tuple[type[Manipulation], type[Scripted]]] = {
-    "pick-place": (PickPlace, PickPlaceScript),
-    "drawer": (DrawerGrasp, DrawerGraspScript),
-}
-
-
-def scores(env: Manipulation, player: Player, episodes: int = EPISODES) -> dict[str, float]:
-    """Mean of every column, success last, over the same scenes and the same noise for every player."""
-    found: list[dict[str, float]] = []
-    for seed in range(FIRST_SEED, FIRST_SEED + episodes):
-        info = env.reset(seed=seed)[1]
-        turn, over = 0, False
-        while not over:
-            _, _, terminated, truncated, info = env.step(player.choose(seed, turn, info["facts"]))
-            turn, over = turn + 1, terminated or truncated
-        found.append(info["scores"])
-    return {column: float(np.mean([score[column] for score in found])) for column in found[0]}
-
-
-def search(env: Manipulation, player: Callable[[float], Player]) -> float:
-    """The share, to two decimals, with which `player(share)` succeeds in `TARGET` of its episodes; success falls with it."""
-    low, high = 0.0, 1.0
-    while high - low > 0.01:
-        middle = (low + high) / 2
-        success = list(scores(env, player(middle), SEARCH_EPISODES).values())[-1]
-        low, high = (middle, high) if success > TARGET else (low, middle)
-    return round((low + high) / 2, 2)
+OPTIONS = {"image_size": 1}  # nobody looks
 
 
 def main() -> None:
-    """Print the scores of every reference player, by tier."""
+    """Print the score of every player in every column."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=sorted(TASKS))
-    make_env, script = TASKS[parser.parse_args().task]
-    env = make_env(image_size=1, privileged=True)  # nobody looks
-    stray = search(env, lambda share: script(noise=NOISE, stray=share))
-    habit = search(env, lambda share: script(noise=NOISE, stray=STRAY, habit=share))
+    parser.add_argument("task", choices=("pick_place", "drawer_grasp"))
+    spec = env_spec(parser.parse_args().task)
+    script = attribute(spec.behaviour)
     players: dict[str, Player] = {
-        "random": Uniform(),
-        "ceiling: the script without noise": script(),
-        f"base: noise={NOISE} stray={stray}": script(noise=NOISE, stray=stray),
-        f"habit: noise={NOISE} stray={STRAY} habit={habit}": script(noise=NOISE, stray=STRAY, habit=habit),
-        "the mode of habit": script(habit=1.0),
+        **{f"{name}: {tier.behaviour}": script(**tier.behaviour) for name, tier in spec.tiers.items()},
+        "random": attribute(spec.random)(),
+        "ceiling, and the mode of base: the script without noise": script(),
+        "the mode of habit: it always goes home": script(habit=1.0),
     }
     for name, player in players.items():
-        for column, score in scores(env, player).items():
+        played = play_episodes(player, spec, OPTIONS, range(FIRST_SEED, FIRST_SEED + EPISODES))
+        for column in spec.columns:
+            score = float(np.mean([episode.scores[column] for episode in played]))
             print(f"{score:6.3f} +- {math.sqrt(score * (1 - score) / EPISODES):.3f}  {column}, {name}", flush=True)
 
 

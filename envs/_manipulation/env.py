@@ -1,4 +1,4 @@
-"""The two tasks: pick an object and place it on the tray; open the drawer and grasp the object inside. Success pays 1."""
+"""What both tasks are: an episode at the counter, observed as an image and proprioception. Success pays 1 and ends it."""
 
 from __future__ import annotations
 
@@ -10,25 +10,10 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from envs._manipulation.actions import BINS, SIZE, check_bins, read_action
-from envs._manipulation.layout import (
-    CABINET,
-    COLOURS,
-    FINGER,
-    HIGH,
-    LIFTED,
-    LOW,
-    LYING,
-    NEAR,
-    OPENED,
-    SHAPES,
-    TRAY,
-    TRAY_HALF,
-    TURNED,
-    Facts,
-    Vector,
-)
+from envs._manipulation.actions import BINS, SIZE, read_action
+from envs._manipulation.layout import COLOURS, FINGER, HIGH, LIFTED, LOW, NEAR, SHAPES, TURNED, Facts, Vector
 from envs._manipulation.world import Item, World
+from qsft_bench.control import check_bins
 from qsft_bench.errors import BenchError
 
 IMAGE_SIZE = 48
@@ -47,7 +32,7 @@ class Manipulation(gymnasium.Env[Observation, NDArray[np.float32]]):
     1 or 0 for each of the task's columns.
 
     Args:
-        bins: an odd number, see `actions.check_bins`.
+        bins: an odd number, see `control.check_bins`.
         image_size: pixels a side of the observation's image.
         render_mode: `rgb_array` or None.
         render_size: pixels a side of what `render` gives.
@@ -164,52 +149,7 @@ _PROPRIO_LOW = np.array([*LOW, *(-limit for limit in TURNED), 0.0, 0.0])
 _PROPRIO_HIGH = np.array([*HIGH, *TURNED, 2 * FINGER, 1.0])
 
 
-class PickPlace(Manipulation):
-    """Pick an object from the counter and place it on the tray.
-
-    `Pick Object` is reached when the object is lifted, at any time; `Place Object Near Target` when it lies on the tray with
-    the gripper open, which is success.
-    """
-
-    horizon = 30
-
-    def _furniture(self) -> tuple[str, Vector]:
-        return "tray", TRAY
-
-    def _pose(self) -> tuple[Vector, float]:
-        x, y, yaw = self.np_random.uniform((0.36, -0.18, -0.7), (0.54, 0.03, 0.7)).tolist()
-        return (x, y, 0.03), yaw
-
-    def _events(self, facts: Facts) -> dict[str, bool]:
-        return {"Pick Object": lifted(facts), "Place Object Near Target": placed(facts)}
-
-
-class DrawerGrasp(Manipulation):
-    """Open the drawer and grasp the object inside.
-
-    `Drawer Grasp` is reached, which is success, when the drawer is open and the object lifted.
-    """
-
-    horizon = 40
-
-    def _furniture(self) -> tuple[str, Vector]:
-        return "drawer", CABINET
-
-    def _pose(self) -> tuple[Vector, float]:
-        x, y, yaw = self.np_random.uniform((-0.045, -0.05, -0.3), (-0.015, 0.05, 0.3)).tolist()
-        return (CABINET[0] + x, CABINET[1] + y, 0.042), yaw
-
-    def _events(self, facts: Facts) -> dict[str, bool]:
-        return {"Drawer Grasp": facts.drawer > OPENED and lifted(facts)}
-
-
 def lifted(facts: Facts) -> bool:
     """Whether the object is in the air, and at the gripper."""
     distance = np.linalg.norm(np.subtract(facts.item, facts.gripper))
     return bool(facts.item[2] > LIFTED and distance < NEAR)
-
-
-def placed(facts: Facts) -> bool:
-    """Whether the object lies within the tray's rim and the gripper is open."""
-    x, y = (abs(at - middle) for at, middle in zip(facts.item[:2], TRAY[:2], strict=True))
-    return bool(x < TRAY_HALF and y < TRAY_HALF and facts.item[2] < LYING and facts.open)

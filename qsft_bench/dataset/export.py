@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
 
 from qsft_bench import __version__
 from qsft_bench.dataset.store import EpisodeDataset, Manifest
@@ -24,6 +27,9 @@ COLUMNS = {
     "episode": "number within the dataset",
     "seed": "what the environment was reset with",
     "turn": "from 0",
+    "frames": "in an episode's first row the images of all its rows as one block, see below, else null",
+    "frames_shape": "beside it the block's shape: turns, height, width, 3",
+    "proprio": "numbers measured when the image of this turn was taken",
     "observation": "what was new this turn; the transcript is this column in order, actions in between",
     "action": "null in an episode's last row, which is what was seen at the end",
     "reward": "for `action`; an episode's return is the sum",
@@ -33,6 +39,17 @@ COLUMNS = {
     "truncated": "whether the episode is broken off here",
     "success": "the environment's verdict in the last row, else null",
 }
+DECODING = """\
+import math
+
+import numpy
+import pyarrow
+import pyarrow.parquet
+
+first_turns = pyarrow.parquet.read_table("path/to/this/folder/00000.parquet", filters=[("turn", "==", 0)])
+for row in first_turns.to_pylist():
+    raw = pyarrow.Codec("zstd").decompress(row["frames"], math.prod(row["frames_shape"]))
+    images = numpy.frombuffer(raw, "uint8").reshape(row["frames_shape"])  # (turns, height, width, 3), RGB"""
 
 
 # Hugging Face ---------------------------------------------------------------------------------------------------------
@@ -56,11 +73,17 @@ def export_hf(dataset: EpisodeDataset, out: Path) -> None:
         for name in ("manifest.json", "card.md"):
             if (dataset.directory / name).exists():
                 shutil.copyfile(dataset.directory / name, temporary / name)
-        write_text(temporary / "README.md", hf_card(manifest, _card(dataset)))
+        columns = pq.read_schema(temporary / manifest.shards[0].file).names
+        write_text(temporary / "README.md", hf_card(manifest, _card(dataset), columns))
 
 
-def hf_card(manifest: Manifest, card: str) -> str:
-    """The dataset card: YAML that says which files are the data, then `card` and what the columns are."""
+def hf_card(manifest: Manifest, card: str, columns: Sequence[str]) -> str:
+    """The dataset card: YAML that says which files are the data, then `card`, what the columns are and how to read them.
+
+    Args:
+        columns: of the data, each one of `COLUMNS`.
+    """
+    images = "frames" in columns
     turns = sum(shard.turns for shard in manifest.shards) + manifest.episodes  # the last observations have rows as well
     lines = [
         "---",
@@ -69,7 +92,7 @@ def hf_card(manifest: Manifest, card: str) -> str:
         "- reinforcement-learning",
         "tags:",
         "- offline-rl",
-        "- text",
+        "- robotics" if images else "- text",
         "size_categories:",
         f"- {_size_category(turns)}",
         "configs:",
@@ -87,7 +110,7 @@ def hf_card(manifest: Manifest, card: str) -> str:
         "",
         "| column | |",
         "|---|---|",
-        *(f"| `{name}` | {meaning} |" for name, meaning in COLUMNS.items()),
+        *(f"| `{name}` | {COLUMNS[name]} |" for name in columns),
         "",
         "## Open it",
         "",
@@ -97,6 +120,9 @@ def hf_card(manifest: Manifest, card: str) -> str:
         'episodes = qsft_bench.dataset.store.EpisodeDataset("path/to/this/folder").episodes()',
         "```",
     ]
+    if images:
+        block = "A block of images is Zstandard of their raw bytes, one byte a channel; without this package it opens so:"
+        lines += ["", block, "", "```python", DECODING, "```"]
     return "\n".join(lines) + "\n"
 
 
@@ -119,11 +145,13 @@ def export_minari(
 ) -> str:
     """Write the dataset into `out`, a folder of Minari datasets (`MINARI_DATASETS_PATH`), as HDF5.
 
-    Observations and actions are `Text`. What Minari has no place for stands in the infos, at the index of the observation
+    Observations and actions are `Text`; or a `Dict` of `image` and `proprio`, two `Box`es, and a `Box`. Images are stored as
+    they are: Minari's JPEG would change them. What Minari has no place for stands in the infos, at the index of the observation
     that followed the action: `invalid` (empty where the action was none), `log_likelihood` (NaN where unknown), `success`.
 
     Args:
-        episodes: only the first so many. Minari keeps a group of arrays an episode, which takes room and time.
+        episodes: only the first so many. Minari keeps a group of arrays an episode, which takes room and time: 0.25 MB for
+            25 images of 48 x 48.
 
     Returns:
         The id by which `minari.load_dataset` finds it, `<env>-<tier>-v0`.
@@ -157,10 +185,10 @@ def export_minari(
             yield EpisodeBuffer(id=number, seed=episode.seed, **_buffer(episode))
         progress(total, total)
 
-    observations, actions = _text_spaces(islice(dataset.episodes(), total))
+    observations, actions = _spaces(islice(dataset.episodes(), total))
     with atomic_directory(folder) as temporary:
         place = temporary.resolve() / "data"  # Minari loses its way on a relative path
-        storage = MinariStorage.new(place, observations, actions, _gymnasium_spec(manifest), "hdf5")
+        storage = MinariStorage.new(place, observations, actions, _gymnasium_spec(manifest), "hdf5", jpeg_encoding=False)
         storage.update_metadata(
             {
                 "dataset_id": name,
@@ -182,8 +210,11 @@ def export_minari(
 def _buffer(episode: Episode) -> dict[str, Any]:
     """An episode as the columns of Minari's `EpisodeBuffer`."""
     taken, last = episode.turns[: episode.length], episode.length - 1
+    observations: Any = [turn.observation for turn in episode.turns]
+    if not isinstance(observations[0], str):
+        observations = {name: [each[name] for each in observations] for name in observations[0]}
     return {
-        "observations": [turn.observation for turn in episode.turns],
+        "observations": observations,
         "actions": [turn.action for turn in taken],
         "rewards": [turn.reward for turn in taken],
         "terminations": [episode.terminated and index == last for index in range(len(taken))],
@@ -196,7 +227,21 @@ def _buffer(episode: Episode) -> dict[str, Any]:
     }
 
 
-def _text_spaces(episodes: Iterator[Episode]) -> tuple[Any, Any]:
+def _spaces(episodes: Iterator[Episode]) -> tuple[Any, Any]:
+    """Spaces of the observations and the actions: the smallest `Text`s that hold them, or boxes like those of the first."""
+    from gymnasium.spaces import Box, Dict
+
+    first = next(episodes)
+    observation: Any = first.turns[0].observation
+    action: Any = first.turns[0].action
+    if isinstance(observation, str):
+        return _text_spaces(chain([first], episodes))
+    image = Box(0, 255, observation["image"].shape, np.uint8)
+    proprio = Box(-np.inf, np.inf, observation["proprio"].shape, np.float32)
+    return Dict({"image": image, "proprio": proprio}), Box(-1, 1, action.shape, np.float32)
+
+
+def _text_spaces(episodes: Iterable[Episode]) -> tuple[Any, Any]:
     """The smallest `Text` spaces that hold every observation and every action."""
     from gymnasium.spaces import Text
 

@@ -21,12 +21,10 @@ from qsft_bench.errors import BenchError
 from qsft_bench.files import file_sha256, read_json, write_json, write_text
 from qsft_bench.noise import episode_seeds
 from qsft_bench.preset import Scale
-from qsft_bench.registry import attribute, env_spec, make_env
-from qsft_bench.rollout import rollout
+from qsft_bench.registry import attribute, env_spec
+from qsft_bench.rollout import stream
 from qsft_bench.spec import EnvSpec
 from qsft_bench.workers import worker_pool
-
-SHARD_EPISODES = 20_000
 
 
 def recipe(spec: EnvSpec, tier: str, scale: Scale, seed: int = 0) -> Recipe:
@@ -39,7 +37,7 @@ def recipe(spec: EnvSpec, tier: str, scale: Scale, seed: int = 0) -> Recipe:
         behaviour=dict(spec.tier(tier).behaviour),
         episodes=scale.dataset_episodes,
         seed=seed,
-        shard_episodes=min(SHARD_EPISODES, -(-scale.dataset_episodes // 2)),
+        shard_episodes=min(spec.shard_episodes, -(-scale.dataset_episodes // 2)),
     )
 
 
@@ -123,8 +121,7 @@ def make_shard(directory: Path, recipe: Recipe, index: int) -> Shard:
     count = min(recipe.shard_episodes, recipe.episodes - first)
     seeds = episode_seeds(recipe.seed, first, count, spec.dataset_seeds.start, spec.dataset_seeds.stop)
     behaviour = attribute(spec.behaviour)(**recipe.options, **recipe.behaviour)
-    episodes = list(rollout(behaviour, lambda: make_env(spec, **recipe.options), seeds, name=spec.name, batch_size=256))
-    shard = write_shard(directory, index, first, episodes)
+    shard = write_shard(directory, index, first, stream(behaviour, spec, dict(recipe.options), seeds))
     write_json(_sidecar(directory, index), {"recipe": recipe.sha256, "shard": asdict(shard)})
     return shard
 

@@ -94,6 +94,9 @@ def import_lmrl(
     Raises:
         BenchError: the file cannot be read or holds no good record, `directory` holds something else, or `strict` (see above).
     """
+    paper = scale("paper", spec)
+    if paper.codec.startswith("control"):
+        raise BenchError(f"{spec.name} is no text game: LMRL-Gym has no data of it")
     try:
         sha256 = file_sha256(path)
     except OSError as error:
@@ -132,7 +135,7 @@ def import_lmrl(
             env=spec.name,
             env_id=spec.id,
             tier=TIER,
-            options=dict(scale("paper", spec).options),
+            options=dict(paper.options),
             behaviour={"source": "LMRL-Gym", "kind": kind, "sha256": sha256, "skipped": skipped},
             episodes=first,
             seed=0,

@@ -16,32 +16,50 @@ import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from qsft_bench.episode import Episode, Turn
+from qsft_bench.dataset.frames import pack, unpack
+from qsft_bench.episode import Episode, Observation, Turn
 from qsft_bench.errors import BenchError
 from qsft_bench.files import atomic_path, file_sha256, json_sha256, read_json, write_json
 
 FORMAT = 1
-SCHEMA = pa.schema(
-    [
-        ("episode", pa.int64()),
-        ("seed", pa.int64()),
-        ("turn", pa.int32()),
-        ("observation", pa.large_string()),
-        ("action", pa.large_string()),
-        ("reward", pa.float64()),
-        ("invalid", pa.large_string()),
-        ("log_likelihood", pa.float64()),
-        ("terminated", pa.bool_()),
-        ("truncated", pa.bool_()),
-        ("success", pa.bool_()),
-    ]
+EPISODES_AT_ONCE = 256  # turned into columns together: no more than their images are held raw
+
+
+def _schema(*seen_and_done: tuple[str, pa.DataType]) -> pa.Schema:
+    return pa.schema(
+        [
+            ("episode", pa.int64()),
+            ("seed", pa.int64()),
+            ("turn", pa.int32()),
+            *seen_and_done,
+            ("reward", pa.float64()),
+            ("invalid", pa.large_string()),
+            ("log_likelihood", pa.float64()),
+            ("terminated", pa.bool_()),
+            ("truncated", pa.bool_()),
+            ("success", pa.bool_()),
+        ]
+    )
+
+
+SCHEMA = _schema(("observation", pa.large_string()), ("action", pa.large_string()))
+# Where an observation is an image and measured numbers, and an action a vector. All images of an episode stand in its first
+# row, as one block (see `frames`) of the shape beside it, (turns, height, width, 3).
+CONTROL_SCHEMA = _schema(
+    ("frames", pa.large_binary()),
+    ("frames_shape", pa.list_(pa.int32())),
+    ("proprio", pa.list_(pa.float32())),
+    ("action", pa.list_(pa.float32())),
 )
 
 
@@ -126,62 +144,105 @@ def make_manifest(recipe: Recipe, shards: Sequence[Shard]) -> Manifest:
     return Manifest(recipe, tuple(shards), content, versions)
 
 
-def table_from_episodes(episodes: Iterable[Episode], first: int) -> pa.Table:
-    """Episodes as an Arrow table by `SCHEMA`; the first is numbered `first`.
+def table_from_episodes(episodes: Iterable[Episode], first: int, *, images: bool = True) -> pa.Table:
+    """Episodes as an Arrow table by `SCHEMA`, or by `CONTROL_SCHEMA` where they hold images; the first is numbered `first`.
+
+    Args:
+        images: if false, images and numbers beside them are left out: seed and actions give them again, bit for bit.
 
     Raises:
         BenchError: an episode is unfinished or holds an action or reward that cannot be stored.
     """
-    columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
-    append = {name: columns[name].append for name in SCHEMA.names}
-    for number, episode in enumerate(episodes, first):
-        if not episode.done:
-            raise BenchError(f"episode {number} of {episode.env} is not finished")
-        last = len(episode.turns) - 1
-        for index, turn in enumerate(episode.turns):
-            if not math.isfinite(turn.reward):
-                raise BenchError(f"episode {number} of {episode.env} has reward {turn.reward} at turn {index}")
-            append["episode"](number)
-            append["seed"](episode.seed)
-            append["turn"](index)
-            append["observation"](turn.observation)
-            append["action"](turn.action)
-            append["reward"](turn.reward)
-            append["invalid"](turn.invalid)
-            append["log_likelihood"](turn.log_likelihood)
-            append["terminated"](index == last and episode.terminated)
-            append["truncated"](index == last and episode.truncated)
-            append["success"](episode.success if index == last else None)
+    tables, waiting = [], iter(episodes)
+    while chunk := list(islice(waiting, EPISODES_AT_ONCE)):
+        tables.append(_table(chunk, first, images))
+        first += len(chunk)
+    return pa.concat_tables(tables).combine_chunks() if tables else SCHEMA.empty_table()
+
+
+def _table(episodes: Sequence[Episode], first: int, images: bool) -> pa.Table:
+    schema = SCHEMA if isinstance(episodes[0].turns[0].observation, str) else CONTROL_SCHEMA
+    columns: dict[str, list[Any]] = {name: [] for name in schema.names}
+    append = {name: columns[name].append for name in schema.names}
     try:
-        return pa.table(columns, schema=SCHEMA)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        for number, episode in enumerate(episodes, first):
+            if not episode.done:
+                raise BenchError(f"episode {number} of {episode.env} is not finished")
+            last = len(episode.turns) - 1
+            for index, turn in enumerate(episode.turns):
+                if not math.isfinite(turn.reward):
+                    raise BenchError(f"episode {number} of {episode.env} has reward {turn.reward} at turn {index}")
+                append["episode"](number)
+                append["seed"](episode.seed)
+                append["turn"](index)
+                append["action"](turn.action)
+                append["reward"](turn.reward)
+                append["invalid"](turn.invalid)
+                append["log_likelihood"](turn.log_likelihood)
+                append["terminated"](index == last and episode.terminated)
+                append["truncated"](index == last and episode.truncated)
+                append["success"](episode.success if index == last else None)
+            observations: list[Any] = [turn.observation for turn in episode.turns]
+            if schema is SCHEMA:
+                columns["observation"] += observations
+            else:
+                block, shape = pack([seen["image"] for seen in observations]) if images else (None, None)
+                columns["frames"] += [block] + [None] * last
+                columns["frames_shape"] += [shape] + [None] * last
+                columns["proprio"] += [seen["proprio"] if images else None for seen in observations]
+        return pa.table(columns, schema=schema)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError, KeyError) as error:
         raise BenchError(f"episodes {first} and on cannot be stored: {error}") from error
 
 
 def episodes_from_table(table: pa.Table, env: str, source: str) -> Iterator[Episode]:
-    """The episodes of an Arrow table by `SCHEMA`.
+    """The episodes of an Arrow table by either schema; observations whose images were left out are empty mappings.
 
     Raises:
-        BenchError: a reward or an action is missing, a reward is not finite, or turns are out of order; `source` is named.
+        BenchError: a reward or an action is missing, a reward is not finite, turns are out of order, or images are damaged;
+            `source` is named.
     """
-    columns = [table[name].to_pylist() for name in SCHEMA.names]
+    schema = _schema_of(table)
     turns: list[Turn] = []
-    for number, seed, index, observation, action, reward, invalid, likelihood, terminated, truncated, success in zip(
-        *columns, strict=True
-    ):
+    images: NDArray[np.uint8] | None = None
+    for row in _rows(table):
+        number, index, reward, action = row["episode"], row["turn"], row["reward"], row["action"]
         if index != len(turns) or reward is None or not math.isfinite(reward):
             what = f"turn {index} where {len(turns)} is due" if index != len(turns) else f"reward {reward} at turn {index}"
             raise BenchError(f"{source}: episode {number} has {what}; generate or import the dataset again")
-        turns.append(Turn(observation, action, reward, invalid, likelihood))
-        if terminated or truncated:
+        observation: Observation
+        if schema is SCHEMA:
+            observation = row["observation"]
+        else:
+            if index == 0:
+                where = f"{source}: episode {number}, turn 0"
+                images = None if row["frames"] is None else unpack(row["frames"], row["frames_shape"], where)
+            if images is not None and index >= len(images):
+                raise BenchError(f"{source}: episode {number} has no image at turn {index}; generate or import it again")
+            observation = {} if images is None else {"image": images[index], "proprio": np.array(row["proprio"], np.float32)}
+            action = None if action is None else np.array(action, np.float32)
+        turns.append(Turn(observation, action, reward, row["invalid"], row["log_likelihood"]))
+        if row["terminated"] or row["truncated"]:
             try:
-                episode = Episode(env, seed, turns, terminated, truncated, success)
+                episode = Episode(env, row["seed"], turns, row["terminated"], row["truncated"], row["success"])
             except ValueError as error:
                 raise BenchError(f"{source}: {error}; generate or import the dataset again") from error
             yield episode
             turns = []
     if turns:
         raise BenchError(f"{source} ends inside an episode; generate or import the dataset again")
+
+
+def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    names = _schema_of(table).names
+    for batch in table.to_batches(max_chunksize=2**14):
+        yield from (
+            dict(zip(names, row, strict=True)) for row in zip(*(batch[name].to_pylist() for name in names), strict=True)
+        )
+
+
+def _schema_of(table: pa.Table) -> pa.Schema:
+    return CONTROL_SCHEMA if "frames" in table.column_names else SCHEMA
 
 
 def read_table(path: Path) -> pa.Table:
@@ -194,54 +255,83 @@ def read_table(path: Path) -> pa.Table:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise BenchError(f"{path} is damaged ({error}); delete it and make it again") from error
-    missing = [name for name in SCHEMA.names if name not in table.column_names]
+    missing = [name for name in _schema_of(table).names if name not in table.column_names]
     if missing:
         raise BenchError(f"{path} has no column {', '.join(missing)}; generate or import the dataset again")
     return table
 
 
 def content_sha256(table: pa.Table) -> str:
-    """Hash of a table's values, independent of compression, chunking and Parquet's version."""
+    """Hash of a table's values, independent of compression, chunking and Parquet's version.
+
+    Raises:
+        BenchError: images are damaged.
+    """
     digest = hashlib.sha256()
-    for name in SCHEMA.names:
+    for name in _schema_of(table).names:
         column = table[name].combine_chunks()
         digest.update(name.encode())
-        digest.update(pc.is_valid(column).cast(pa.uint8()).to_numpy(zero_copy_only=False).tobytes())
-        if pa.types.is_large_string(column.type):
-            digest.update(pc.fill_null(pc.binary_length(column), 0).cast(pa.int64()).to_numpy().tobytes())
-            digest.update("".join(value for value in column.to_pylist() if value).encode())
-        else:
-            filled = pc.fill_null(column, False if pa.types.is_boolean(column.type) else 0)
-            if pa.types.is_boolean(column.type):
-                filled = filled.cast(pa.uint8())
-            digest.update(filled.to_numpy().tobytes())
+        _update(digest, column)
+        if pa.types.is_large_binary(column.type):
+            for row, (block, shape) in enumerate(zip(column, table["frames_shape"], strict=True)):
+                if block.is_valid:
+                    digest.update(unpack(block.as_py(), shape.as_py(), f"row {row}").tobytes())
     return digest.hexdigest()
 
 
-def write_shard(directory: Path, index: int, first: int, episodes: Sequence[Episode]) -> Shard:
+def _update(digest: Any, column: pa.Array) -> None:
+    """Add which values there are, and unless they are blocks of images, the values."""
+    digest.update(pc.is_valid(column).cast(pa.uint8()).to_numpy(zero_copy_only=False).tobytes())
+    if pa.types.is_large_string(column.type):
+        digest.update(pc.fill_null(pc.binary_length(column), 0).cast(pa.int64()).to_numpy().tobytes())
+        digest.update("".join(value for value in column.to_pylist() if value).encode())
+    elif pa.types.is_list(column.type):
+        digest.update(pc.fill_null(pc.list_value_length(column), 0).cast(pa.int64()).to_numpy().tobytes())
+        _update(digest, pc.list_flatten(column))
+    elif not pa.types.is_large_binary(column.type):
+        filled = pc.fill_null(column, False if pa.types.is_boolean(column.type) else 0)
+        if pa.types.is_boolean(column.type):
+            filled = filled.cast(pa.uint8())
+        digest.update(filled.to_numpy().tobytes())
+
+
+def write_shard(directory: Path, index: int, first: int, episodes: Iterable[Episode]) -> Shard:
     """Write one shard atomically and describe it.
+
+    Args:
+        episodes: taken one after another; their images are never all held raw.
 
     Raises:
         BenchError: no room or no permission, or episodes that cannot be stored; nothing half-written is left.
     """
-    table = table_from_episodes(episodes, first)
+    returns: list[float] = []
+    turns: list[int] = []
+    successes: list[bool] = []
+
+    def counted() -> Iterator[Episode]:
+        for episode in episodes:
+            returns.append(episode.total_return)
+            turns.append(episode.length)
+            successes.append(bool(episode.success))
+            yield episode
+
+    table = table_from_episodes(counted(), first)
     path = directory / f"{index:05d}.parquet"
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", row_group_size=2**17)
         digest = file_sha256(temporary)
-    returns = [episode.total_return for episode in episodes]
     return Shard(
         file=path.name,
         first=first,
-        episodes=len(episodes),
-        turns=sum(episode.length for episode in episodes),
+        episodes=len(returns),
+        turns=sum(turns),
         sha256=digest,
         content=content_sha256(table),
         return_sum=math.fsum(returns),
         return_square_sum=math.fsum(value * value for value in returns),
         return_min=min(returns, default=math.inf),
         return_max=max(returns, default=-math.inf),
-        successes=sum(bool(episode.success) for episode in episodes),
+        successes=sum(successes),
     )
 
 

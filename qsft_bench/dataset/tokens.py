@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qsft_bench.dataset.store import EpisodeDataset
 from qsft_bench.errors import BenchError
 from qsft_bench.files import atomic_directory, json_sha256, read_json, write_json
-from qsft_bench.tokens import Codec, TextCodec, TokenArrays, TokenBatch, codec_from_config, normalise
+from qsft_bench.tokens import Codec, ControlCodec, TextCodec, TokenArrays, TokenBatch, codec_from_config, normalise
 
 VALIDATION_SHARE = 0.02
 MAX_VALIDATION_EPISODES = 5_000
@@ -137,7 +137,8 @@ def tokenise(
     """Make the token arrays of `dataset` below `directory`, or open them if they are there.
 
     Args:
-        codec: a level of `TextCodec`, learned from the dataset's training episodes, or a codec to use as it is.
+        codec: a level of `TextCodec`, learned from the dataset, or `control:<bins>` for control vectors seen as images and
+            numbers, or a codec to use as it is.
         return_bounds: returns that become 0 and 1; the least and the greatest in the data unless given.
 
     Raises:
@@ -153,19 +154,6 @@ def tokenise(
     total = 2 * len(manifest.shards)
     if isinstance(codec, str):
         codec = _learn_codec(dataset, codec, lambda done: progress(done, total))
-    pieces = []
-    for index, shard in enumerate(manifest.shards):
-        pieces.append(
-            TokenArrays.encode(
-                dataset.shard_episodes(shard),
-                codec,
-                context=context,
-                state=state,
-                discount=discount,
-                return_bounds=bounds,
-            )
-        )
-        progress(len(manifest.shards) + index + 1, total)
     meta = {
         "recipe": asdict(recipe),
         "env": manifest.recipe.env,
@@ -175,9 +163,28 @@ def tokenise(
         "mean_return": manifest.mean_return,
         "codec": codec.config(),
     }
+    pieces = []
     with atomic_directory(folder) as temporary:
-        for name in TokenArrays.names():
-            np.save(temporary / f"{name}.npy", _join([getattr(piece, name) for piece in pieces], name))
+        images = None
+        if codec.slots is not None:  # too many to hold: written shard by shard
+            turns = sum(shard.turns for shard in manifest.shards)
+            images = np.lib.format.open_memmap(
+                temporary / "images.npy", mode="w+", dtype=np.uint8, shape=(turns, *codec.slots.image)
+            )
+        done = 0
+        for index, shard in enumerate(manifest.shards):
+            episodes = dataset.shard_episodes(shard)
+            piece = TokenArrays.encode(episodes, codec, context=context, state=state, discount=discount, return_bounds=bounds)
+            if images is not None and piece.images is not None:
+                images[done : done + len(piece.images)] = piece.images
+                done += len(piece.images)
+                piece.images = None
+                images.flush()
+            pieces.append(piece)
+            progress(len(manifest.shards) + index + 1, total)
+        for name in TokenArrays.names(codec.slots is not None):
+            if name != "images":
+                np.save(temporary / f"{name}.npy", _join([getattr(piece, name) for piece in pieces], name))
         write_json(temporary / "meta.json", meta)
     return open_tokens(folder)
 
@@ -189,14 +196,21 @@ def open_tokens(folder: Path) -> TokenDataset:
         BenchError: a file is missing or damaged.
     """
     meta = read_json(folder / "meta.json")
+    codec = codec_from_config(meta["codec"])
+    names = TokenArrays.names(codec.slots is not None)
     try:
-        values = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in TokenArrays.names()}
-    except (OSError, ValueError) as error:
+        values = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names}
+    except (OSError, ValueError, EOFError) as error:
         raise BenchError(f"the token cache {folder} is damaged ({error}); delete it and it is made again") from error
-    return TokenDataset(TokenArrays(**values), codec_from_config(meta["codec"]), json.loads(json.dumps(meta)))
+    return TokenDataset(TokenArrays(**values), codec, json.loads(json.dumps(meta)))
 
 
 def _learn_codec(dataset: EpisodeDataset, level: str, progress: Callable[[int], None]) -> Codec:
+    kind, _, bins = level.partition(":")
+    if kind == "control":
+        if not bins.isdigit():
+            raise BenchError(f"codec {level!r} must say how many bins a dimension has, as in control:33")
+        return ControlCodec.learn(int(bins), next(dataset.episodes()))
     texts: Counter[str] = Counter()
     actions: set[str] = set()
     for index, shard in enumerate(dataset.manifest.shards):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qsft_bench import noise
 from qsft_bench.episode import Episode
 from qsft_bench.model.network import Network
-from qsft_bench.tokens import PAD, Codec, prompt
+from qsft_bench.tokens import PAD, Codec, prompt, seen
 
 Outputs = Mapping[str, Mapping[str, torch.Tensor]]  # network -> head -> (B, outputs)
 Key = tuple[str, int]
@@ -96,9 +96,10 @@ class Decoder:
             seeds = np.array([episodes[index].seed for index in members], np.uint64)
             turns = np.array([len(episodes[index].turns) - 1 for index in members], np.uint64)
             new = [prompts[index][len(fed) :] for index, fed in zip(members, cohort.fed, strict=True)]
+            senses = self._senses([episodes[index] for index in members])
             going = np.ones(len(members), bool)
             for token in range(self.codec.action_limit):
-                scores = logits(self._feed(cohort, new)).double()
+                scores = logits(self._feed(cohort, new, senses if token == 0 else {})).double()
                 scores = scores.masked_fill(~torch.from_numpy(self.codec.playable).to(scores.device), -torch.inf)
                 picked = _pick(scores, None if greedy else noise.uniform(seeds, turns, token))
                 for row, index in enumerate(members):
@@ -118,20 +119,39 @@ class Decoder:
             begun: the ids of the action that have been chosen already, by episode.
         """
         rows = [self._prompt(episode) for episode in episodes]
+        senses = self._senses(episodes)
         if begun is not None:
             rows = [[*row, *ids] for row, ids in zip(rows, begun, strict=True)]
         width = max(map(len, rows))
         device = next(iter(self.networks.values())).device
         ids = torch.tensor([row + [PAD] * (width - len(row)) for row in rows], device=device)
         position = torch.tensor([index * width + len(row) - 1 for index, row in enumerate(rows)], device=device)
-        return {name: network(ids, position) for name, network in self.networks.items()}
+        return {
+            name: network.read(network.hidden(ids, **senses).flatten(0, 1)[position]) for name, network in self.networks.items()
+        }
+
+    def _senses(self, episodes: Sequence[Episode]) -> dict[str, torch.Tensor]:
+        """`images` and `numbers` of the newest observations, for `Network.hidden`; empty where observations are text."""
+        if self.codec.slots is None or not episodes:
+            return {}
+        images, numbers = zip(*(seen(episode.turns[-1].observation) for episode in episodes), strict=True)
+        device = next(iter(self.networks.values())).device
+        return {
+            "images": torch.from_numpy(np.stack(images)).to(device),
+            "numbers": torch.from_numpy(np.stack(numbers)).to(device),
+        }
 
     def _prompt(self, episode: Episode) -> list[int]:
         ids = prompt(self.codec, episode, len(episode.turns) - 1, self.context, self.state)
         return ids if self.prefix is None else [self.prefix, *ids[1:]]
 
     def _join(self, keys: list[Key], prompts: list[list[int]]) -> None:
-        """Keep the rows whose cache is a proper prefix of the prompt; open one new cohort for the rest."""
+        """Keep the rows whose cache is a proper prefix of the prompt; open one new cohort for the rest.
+
+        Where the state is the newest observation nothing is: it replaces what was seen before.
+        """
+        if self.state == "observation":
+            self._cohorts = []
         wanted = dict(zip(keys, prompts, strict=True))
         cached: set[Key] = set()
         for cohort in self._cohorts:
@@ -150,8 +170,8 @@ class Decoder:
                 _Cohort(fresh, [[] for _ in fresh], torch.zeros(len(fresh), 0, dtype=torch.bool, device=device))
             )
 
-    def _feed(self, cohort: _Cohort, new: list[list[int]]) -> Outputs:
-        """Feed `new` ids of each row and return every head's output at each row's newest token.
+    def _feed(self, cohort: _Cohort, new: list[list[int]], senses: Mapping[str, torch.Tensor]) -> Outputs:
+        """Feed `new` ids of each row, and what fills their slots, and return every head's output at each row's newest token.
 
         A row without new ids feeds a hole; its output means nothing.
         """
@@ -177,6 +197,7 @@ class Decoder:
                 cache = cohort.caches[name] = DynamicCache(config=network.backbone.config)
             hidden = network.hidden(
                 torch.from_numpy(ids).to(device),
+                **senses,
                 attention_mask=cohort.mask,
                 position_ids=torch.from_numpy(places).to(device),
                 past_key_values=cache,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from qsft_bench.errors import BenchError, did_you_mean
+from qsft_bench.tokens import Slots, TokenBatch
 
 SIZES: Mapping[str, Mapping[str, int]] = {
     # name: width, layers, attention heads, width of the hidden layer of a block
@@ -17,8 +18,11 @@ SIZES: Mapping[str, Mapping[str, int]] = {
     "tiny": {"n_embd": 160, "n_layer": 1, "n_head": 8, "n_inner": 448},
     "mini": {"n_embd": 256, "n_layer": 4, "n_head": 4, "n_inner": 1024},
     "base": {"n_embd": 512, "n_layer": 8, "n_head": 8, "n_inner": 2048},
+    "rt1": {"n_embd": 512, "n_layer": 8, "n_head": 8, "n_inner": 2048},
     "gpt2-medium-random": {"n_embd": 1024, "n_layer": 24, "n_head": 16, "n_inner": 4096},
 }
+# Channels of the image stem's convolutions, each of which halves the image, by the name of the size; `rt1` pools by attention.
+STEMS: Mapping[str, Sequence[int]] = {"nano": (8, 16), "tiny": (16, 32, 64), "mini": (32, 64, 128), "rt1": (64, 128, 256, 512)}
 EAGER_WIDTH = 256  # up to this width plain attention is faster than the fused kernel on a CPU, twice so in bfloat16
 
 
@@ -39,17 +43,22 @@ class NetworkConfig:
         vocabulary: number of token ids.
         context: most tokens of a row.
         heads: name -> head; a head called `policy` gives next-token logits.
+        slots: what rows hold beside ids (`Codec.slots`), or None.
     """
 
     model: str
     vocabulary: int
     context: int
     heads: Mapping[str, Head] = field(default_factory=dict)
+    slots: Slots | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> NetworkConfig:
         heads = {name: Head(**head) for name, head in value["heads"].items()}
-        return cls(value["model"], value["vocabulary"], value["context"], heads)
+        slots = value.get("slots")
+        if slots is not None:
+            slots = Slots(**{**slots, "image": tuple(slots["image"])})
+        return cls(value["model"], value["vocabulary"], value["context"], heads, slots)
 
 
 class Network(nn.Module):
@@ -85,6 +94,8 @@ class Network(nn.Module):
             )
         )
         width = self.backbone.config.n_embd
+        if config.slots is not None:
+            self.stem = Stem(config.model, width, config.slots)
         self.heads = nn.ModuleDict({name: _head(width, head) for name, head in config.heads.items()})
 
     @property
@@ -96,19 +107,116 @@ class Network(nn.Module):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
-    def hidden(self, ids: torch.Tensor, **options: Any) -> torch.Tensor:
-        """Hidden states (B, T, D) of rows (B, T); padding stands at the right, where a causal model cannot see it."""
-        return self.backbone(input_ids=ids, **options).last_hidden_state
+    def hidden(
+        self, ids: torch.Tensor, images: torch.Tensor | None = None, numbers: torch.Tensor | None = None, **options: Any
+    ) -> torch.Tensor:
+        """Hidden states (B, T, D) of rows (B, T); padding stands at the right, where a causal model cannot see it.
 
-    def forward(self, ids: torch.Tensor, position: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Every head's output (K, outputs) at the flat positions (K,) of rows (B, T)."""
-        return self.read(self.hidden(ids).flatten(0, 1)[position])
+        Args:
+            images: (N, height, width, 3) uint8 and numbers: (N, P), which fill the slots of `ids` from left to right, row by
+                row; None where there are none.
+        """
+        if images is None or numbers is None:
+            return self.backbone(input_ids=ids, **options).last_hidden_state
+        embedded = self.backbone.wte(ids)
+        for slot, found in self.stem(images, numbers).items():
+            embedded = embedded.masked_scatter((ids == slot)[..., None], found.to(embedded.dtype))
+        return self.backbone(inputs_embeds=embedded, **options).last_hidden_state
+
+    def forward(self, batch: TokenBatch) -> dict[str, torch.Tensor]:
+        """Every head's output (K, outputs) at the action tokens of a batch."""
+        return self.read(self.hidden(batch.ids, batch.images, batch.numbers).flatten(0, 1)[batch.position])
 
     def read(self, hidden: torch.Tensor) -> dict[str, torch.Tensor]:
         """Every head's output on hidden states (..., D); not in mixed precision, since values are differences of logits."""
         with torch.autocast(hidden.device.type, enabled=False):
             dtype = next(self.heads.parameters()).dtype
             return {name: head(hidden.to(dtype)) for name, head in self.heads.items()}
+
+
+class Stem(nn.Module):
+    """Images and numbers to tokens.
+
+    ```
+    image (H, W, 3) -> convolutions -> features (places, C) -> pooling -> (image_tokens, D)
+    numbers (P,)    -> perceptron                                      -> (1, D)
+    ```
+
+    Args:
+        model: name of the size.
+        width: D.
+        slots: shapes, and how many tokens an image becomes.
+    """
+
+    def __init__(self, model: str, width: int, slots: Slots) -> None:
+        super().__init__()
+        self.slots = slots
+        channels = STEMS.get(model, STEMS["rt1"])
+        layers: list[nn.Module] = []
+        before, (height, across, _) = 3, slots.image
+        for index, after in enumerate(channels):
+            kernel = 5 if index == 0 else 3
+            layers += [nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2), nn.GroupNorm(8, after), nn.GELU()]
+            before, height, across = after, -(-height // 2), -(-across // 2)
+        self.features = nn.Sequential(*layers)
+        pooling = TokenLearner if channels == STEMS["rt1"] else ReadOut
+        self.pool = pooling(before, height * across, slots.image_tokens, width)
+        self.numbers = nn.Sequential(nn.Linear(slots.numbers, width), nn.GELU(), nn.Linear(width, width))
+
+    def forward(self, images: torch.Tensor, numbers: torch.Tensor) -> dict[int, torch.Tensor]:
+        """Tokens by the id whose places they take: (N * image_tokens, D) and (N, D).
+
+        Args:
+            images: (N, height, width, 3) uint8; numbers: (N, P).
+        """
+        if self.slots.sees == "image":
+            numbers = torch.zeros_like(numbers)
+        elif self.slots.sees == "numbers":
+            images = torch.zeros_like(images)
+        dtype = next(self.parameters()).dtype
+        pixels = images.permute(0, 3, 1, 2).to(dtype) / 127.5 - 1  # channels last in memory already
+        tokens = self.pool(self.features(pixels).flatten(2).transpose(1, 2))
+        return {self.slots.image_id: tokens.flatten(0, 1), self.slots.numbers_id: self.numbers(numbers.to(dtype))}
+
+
+class ReadOut(nn.Module):
+    """Every token a linear function of all features at all places: what a few thousand episodes suffice to learn places from.
+
+    Args:
+        channels, places: of the features; tokens: how many; width: of each.
+    """
+
+    def __init__(self, channels: int, places: int, tokens: int, width: int) -> None:
+        super().__init__()
+        few, narrow = 16, width // 4  # features a place, and numbers a token before it is widened
+        self.reduce = nn.Sequential(nn.Linear(channels, few), nn.GELU(), nn.Flatten(), nn.Linear(few * places, tokens * narrow))
+        self.widen = nn.Sequential(
+            nn.Unflatten(1, (tokens, narrow)), nn.Linear(narrow, width), nn.LayerNorm(width), nn.Linear(width, width)
+        )
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(N, tokens, width) from features (N, places, channels)."""
+        return self.widen(self.reduce(features))
+
+
+class TokenLearner(nn.Module):
+    """Every token a mean of the features, weighed by a map of its own over the places (Ryoo et al. 2021), as in RT-1.
+
+    Args:
+        channels, places: of the features; tokens: how many; width: of each.
+    """
+
+    def __init__(self, channels: int, places: int, tokens: int, width: int) -> None:
+        super().__init__()
+        self.enter = nn.Linear(channels, width)
+        self.place = nn.Parameter(0.02 * torch.randn(places, width))
+        self.maps = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width // 2), nn.GELU(), nn.Linear(width // 2, tokens))
+        self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(N, tokens, width) from features (N, places, channels)."""
+        features = self.enter(features) + self.place
+        return self.leave(self.maps(features).softmax(1).transpose(1, 2) @ features)
 
 
 class Networks(nn.ModuleDict):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import base64
+import io
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -10,13 +12,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from qsft_bench.episode import Episode, Turn
+from qsft_bench.episode import Episode, Observation, Turn, brief
 from qsft_bench.token_agent import TokenAgent
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A token that could be chosen: its text, the policy's probability and the agent's value (None without values)."""
+    """A token that could be chosen: what it says (`Codec.label`), the policy's probability, the agent's value or None."""
 
     text: str
     probability: float
@@ -38,7 +40,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Decision:
-    """One token of play: what was chosen in which turn, and what else was weighed, the likeliest first."""
+    """One token of play: in which turn, what was seen there, what was chosen, and what else was weighed, likeliest first."""
 
     turn: int
     observation: str
@@ -47,39 +49,47 @@ class Decision:
 
 
 def decisions(agent: TokenAgent, episode: Episode, alternatives: int = 5) -> Iterator[Decision]:
-    """Every decision of a finished episode of text, weighed again by `agent`."""
+    """Every decision of a finished episode, weighed again by `agent`: a token of text, or one dimension of a control vector.
+
+    Raises:
+        BenchError: the agent cannot read the episode.
+    """
+    codec = agent.codec
     for turn in range(episode.length):
         so_far = Episode(episode.env, episode.seed, [*episode.turns[:turn], Turn(episode.turns[turn].observation)])
         action = episode.turns[turn].action
-        assert isinstance(action, str)
+        if action is None:
+            raise ValueError(f"turn {turn} of episode {episode.seed} has no action")
         begun: list[int] = []
-        for token in agent.codec.action(action):
+        for token in codec.action(action):
             probabilities, values = agent.weigh([so_far], [begun])
-            order = probabilities[0].argsort(descending=True)
-            shown = [token, *(int(index) for index in order[: alternatives + 1] if int(index) != token)][: alternatives + 1]
-            chosen, *others = (
+            order = probabilities[0].argsort(descending=True).tolist()
+            others = [index for index in order if index != token and codec.playable[index]][:alternatives]
+            chosen, *weighed = (
                 Choice(
-                    str(agent.codec.decode([index])),
+                    codec.label(index),
                     float(probabilities[0, index]),
                     None if values is None else float(values[0, index]),
                 )
-                for index in shown
+                for index in (token, *others)
             )
-            yield Decision(turn, str(episode.turns[turn].observation), chosen, others)
+            yield Decision(turn, _shown(episode.turns[turn].observation), chosen, weighed)
             begun.append(token)
 
 
 def terminal(episode: Episode, found: list[Decision]) -> RenderableType:
     """The episode for a terminal."""
     table = Table("turn", "saw", "did", "value", "probability", "instead (value, probability)", box=None)
+    turn = None
     for decision in found:
+        begins, turn = decision.turn != turn, decision.turn
         others = Text(", ").join(
             Text(f"{other.label} ({_number(other.value)}, {other.probability:.0%})", style=other.colour)
             for other in decision.alternatives
         )
         table.add_row(
-            str(decision.turn + 1),
-            Text(decision.observation.strip()),
+            str(turn + 1) if begins else "",
+            Text(decision.observation if begins else ""),
             Text(decision.chosen.label, style=f"bold {decision.chosen.colour}"),
             _number(decision.chosen.value),
             f"{decision.chosen.probability:.0%}",
@@ -89,13 +99,30 @@ def terminal(episode: Episode, found: list[Decision]) -> RenderableType:
 
 
 def page(title: str, episode: Episode, found: list[Decision]) -> str:
-    """The episode as one self-contained HTML page; everything that an agent or environment wrote is escaped."""
+    """The episode as one self-contained HTML page, images within; everything that an agent or environment wrote is escaped."""
     from jinja2 import Environment
 
     template = (files("qsft_bench.report") / "inspect.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = _number
-    return environment.from_string(template).render(title=title, decisions=found, ending=_ending(episode))
+    images = [_image(turn.observation) for turn in episode.turns]
+    return environment.from_string(template).render(title=title, decisions=found, images=images, ending=_ending(episode))
+
+
+def _shown(observation: Observation) -> str:
+    """Text as it is but for the space around it, all else in brief."""
+    return observation.strip() if isinstance(observation, str) else brief(observation)
+
+
+def _image(observation: Observation) -> str | None:
+    """The observation's image as a `data:` URI of a PNG three times its size, or None if it has none."""
+    from PIL import Image
+
+    if not isinstance(observation, Mapping) or "image" not in observation:
+        return None
+    picture, file = Image.fromarray(observation["image"]), io.BytesIO()
+    picture.resize((3 * picture.width, 3 * picture.height), Image.Resampling.NEAREST).save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _number(value: float | None) -> str:
@@ -103,5 +130,5 @@ def _number(value: float | None) -> str:
 
 
 def _ending(episode: Episode) -> str:
-    last = str(episode.turns[-1].observation).strip()
+    last = _shown(episode.turns[-1].observation)
     return f"{last}\n{'success' if episode.success else 'no success'}, return {episode.total_return:g}, seed {episode.seed}"

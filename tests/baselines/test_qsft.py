@@ -13,7 +13,7 @@ from baselines.qsft import QSFT, QSFTConfig, QSFTDecoding, backup_value, lambda_
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.episode import Episode, Turn
 from qsft_bench.errors import BenchError
-from qsft_bench.tokens import DUMMY, Codec, TextCodec, TokenArrays
+from qsft_bench.tokens import DUMMY, Codec, TextCodec, TokenArrays, TokenBatch
 from tests.baselines import toys
 
 LN2 = float(np.log(2))
@@ -187,8 +187,9 @@ class Echo(torch.nn.Module):
         self.codec = codec
         self.tenths = {codec.observation(f"{d}\n")[0]: d / 10 for d in range(10)}
 
-    def forward(self, ids: torch.Tensor, position: torch.Tensor) -> dict[str, torch.Tensor]:
-        q = torch.tensor([self.tenths[int(k)] for k in ids.flatten()[position]])[:, None].expand(-1, self.codec.outputs)
+    def forward(self, batch: TokenBatch) -> dict[str, torch.Tensor]:
+        state = batch.ids.flatten()[batch.position]
+        q = torch.tensor([self.tenths[int(k)] for k in state])[:, None].expand(-1, self.codec.outputs)
         pi = torch.from_numpy(self.codec.playable) / self.codec.playable.sum() + 1e-9
         return {"policy": (pi * q.clamp(0.01)).log(), "shadow": (pi * (1 - q)).log()}
 
@@ -306,7 +307,7 @@ def test_shadow_starts_as_the_pretrained_policy(chain: tuple[TokenDataset, Path]
     some = data.batch(np.arange(32))
     with torch.no_grad():
         log_pi, q = learner.values(some, "value")
-        expected = sft.networks["policy"](some.ids, some.position)["policy"].log_softmax(-1)
+        expected = sft.networks["policy"](some)["policy"].log_softmax(-1)
     assert torch.allclose(log_pi, expected, atol=1e-5)
     assert torch.allclose(q, torch.full_like(q, 0.5))
 
@@ -316,7 +317,7 @@ def test_the_dummy_takes_the_leftover_and_is_never_said(chain: tuple[TokenDatase
     learner = toys.trained("qsft", data, directory, tau=0.05, leftover="dummy", backup="mc")
     some = data.batch(np.arange(64))
     with torch.no_grad():
-        p = learner.networks["value_target"](some.ids, some.position)["policy"].softmax(-1)
+        p = learner.networks["value_target"](some)["policy"].softmax(-1)
     start = some.first
     assert p[start, DUMMY].mean().item() == pytest.approx(1 - MONTE_CARLO, abs=0.05)  # sum_a pi (1 - w)
     for beta in (0.0, 8.0):

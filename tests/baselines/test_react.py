@@ -21,10 +21,11 @@ from qsft_bench import llm
 from qsft_bench.dataset.store import episodes_from_table, read_table
 from qsft_bench.episode import Episode, Turn
 from qsft_bench.errors import BenchError
-from qsft_bench.evaluate import Cell, play_episodes
+from qsft_bench.evaluate import Cell
 from qsft_bench.llm import Endpoint, Messages
 from qsft_bench.pipeline import Pipeline
 from qsft_bench.registry import agent_class, env_names, env_spec
+from qsft_bench.rollout import play_episodes
 from tests.test_llm import KEY, Server, reply
 
 WORDLE, STITCHING = env_spec("wordle"), env_spec("stitching")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from baselines.return_conditioned import ReturnConditioned, ReturnConditionedConfig
-from qsft_bench.tokens import return_token
+from qsft_bench.tokens import TokenBatch, return_token
 from tests.baselines import toys
 
 
@@ -25,9 +25,9 @@ def test_every_row_opens_with_its_episodes_return(learned: Any, monkeypatch: pyt
     data, learner = learned
     seen = {}
 
-    def forward(ids: torch.Tensor, position: torch.Tensor) -> dict[str, torch.Tensor]:
-        seen["ids"] = ids
-        return {"policy": torch.zeros(len(position), data.codec.outputs)}
+    def forward(batch: TokenBatch) -> dict[str, torch.Tensor]:
+        seen["ids"] = batch.ids
+        return {"policy": torch.zeros(len(batch.position), data.codec.outputs)}
 
     monkeypatch.setattr(learner.networks["policy"], "forward", forward)
     some = data.batch(np.arange(100))

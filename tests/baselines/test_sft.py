@@ -25,7 +25,7 @@ def test_the_chains_behaviour_is_reproduced(tmp_path: Path) -> None:
     learner = toys.trained("sft", data, tmp_path)
     some = data.batch(np.arange(200))
     with torch.no_grad():
-        p = learner.networks["policy"](some.ids, some.position)["policy"].softmax(-1)
+        p = learner.networks["policy"](some)["policy"].softmax(-1)
     go = data.codec.action("go\n")[0]
     for turn, place in enumerate(toys.CHAIN):
         assert p[some.turn == turn, go].tolist() == pytest.approx([toys.GO[place]] * int((some.turn == turn).sum()), abs=0.05)

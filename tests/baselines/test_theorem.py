@@ -106,15 +106,13 @@ def solve(
     left = expected_gradient(logits, batch, world, weight, leftover)
     assert left.abs().max() < 1e-12  # where the loss is least
     with torch.no_grad():
-        _, log_p, q = learner._read(
-            {"value_target": target(batch.ids, batch.position), **_behaviour(learner, batch)}, "value_target"
-        )
+        _, log_p, q = learner._read({"value_target": target(batch), **_behaviour(learner, batch)}, "value_target")
     rows = torch.arange(states) * played
     return FixedPoint(log_p[rows][:, ids].exp(), q[rows][:, ids], weight.view(states, played), learner)
 
 
 def _behaviour(learner: QSFT, batch: Any) -> dict[str, Any]:
-    return {"behaviour": learner.networks["behaviour"](batch.ids, batch.position)} if "behaviour" in learner.networks else {}
+    return {"behaviour": learner.networks["behaviour"](batch)} if "behaviour" in learner.networks else {}
 
 
 def expected_gradient(

@@ -31,8 +31,8 @@ class Tables(nn.Module):
         super().__init__()
         self.heads = nn.ParameterDict({name: nn.Parameter(torch.as_tensor(table).clone()) for name, table in heads.items()})
 
-    def forward(self, ids: torch.Tensor, position: torch.Tensor) -> dict[str, torch.Tensor]:
-        state = ids.flatten()[position]
+    def forward(self, batch: TokenBatch) -> dict[str, torch.Tensor]:
+        state = batch.ids.flatten()[batch.position]
         return {name: table[state] for name, table in self.heads.items()}
 
 

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from qsft_bench.cli import main
 from qsft_bench.dataset.export import COLUMNS, export_hf, export_minari, hf_card
 from qsft_bench.dataset.generate import generate
-from qsft_bench.dataset.store import SCHEMA, EpisodeDataset, make_manifest, table_from_episodes, write_manifest, write_shard
+from qsft_bench.dataset.store import (
+    CONTROL_SCHEMA,
+    SCHEMA,
+    EpisodeDataset,
+    Recipe,
+    make_manifest,
+    table_from_episodes,
+    write_manifest,
+    write_shard,
+)
 from qsft_bench.errors import BenchError
 from qsft_bench.files import read_json
-from tests.examples import WORDS, episode, same
+from tests.examples import WORDS, control_episode, episode, same
+
+ARM = Recipe("pick_place", "qsft_bench/PickPlace-v0", "base", {"bins": 5}, {"noise": 0.1}, 3, 7, 2)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -29,6 +42,17 @@ def files(folder: Path) -> dict[str, bytes]:
 def other(tmp_path: Path) -> EpisodeDataset:
     """Three episodes under another manifest."""
     return generate(tmp_path / "other", replace(WORDS, episodes=3, shard_episodes=3))
+
+
+@pytest.fixture
+def arm(tmp_path: Path) -> EpisodeDataset:
+    """Three episodes of images and control vectors, in two shards."""
+    folder = tmp_path / "arm"
+    folder.mkdir()
+    episodes = [control_episode(length, seed, success=seed == 1) for seed, length in enumerate((4, 1, 3))]
+    shards = [write_shard(folder, 0, 0, episodes[:2]), write_shard(folder, 1, 2, episodes[2:])]
+    write_manifest(folder / "manifest.json", make_manifest(ARM, shards))
+    return EpisodeDataset(folder)
 
 
 # Hugging Face ---------------------------------------------------------------------------------------------------------
@@ -68,11 +92,30 @@ def test_the_card_says_which_files_are_the_data_and_what_the_columns_are(smoke_d
     head = card.split("---\n")[1]
     assert 'configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: "[0-9]*.parquet"\n' in head
     assert f"content hash: `{smoke_dataset.manifest.content}`" in card
-    assert list(COLUMNS) == SCHEMA.names
-    for name in SCHEMA.names:
-        assert f"\n| `{name}` | " in card
+    assert set(COLUMNS) == {*SCHEMA.names, *CONTROL_SCHEMA.names}
+    assert re.findall(r"^\| `(\w+)` \|", card, re.MULTILINE) == SCHEMA.names
+    assert "tags:\n- offline-rl\n- text\n" in head and "decompress" not in card
     turns = table_from_episodes(smoke_dataset.episodes(), 0).num_rows
     assert f"\n{turns} rows, one a turn." in card
+
+
+def test_the_card_of_images_shows_how_to_read_them(arm: EpisodeDataset, tmp_path: Path) -> None:
+    out = tmp_path / "hf"
+    export_hf(arm, out)
+    card = (out / "README.md").read_text()
+    assert "tags:\n- offline-rl\n- robotics\n" in card
+    assert re.findall(r"^\| `(\w+)` \|", card, re.MULTILINE) == CONTROL_SCHEMA.names
+    _, snippet = re.findall(r"^```python\n(.*?)^```$", card, re.MULTILINE | re.DOTALL)
+    assert "qsft_bench" not in snippet
+    for file, episodes in (("00000", [0, 1]), ("00001", [2])):
+        found: list[Any] = []
+        names: dict[str, Any] = {"found": found}
+        lines = snippet.replace("path/to/this/folder/00000", str(out / file)) + "    found.append(images)\n"
+        exec(lines, names)
+        wanted = [one for number, one in enumerate(arm.episodes()) if number in episodes]
+        for images, one in zip(found, wanted, strict=True):
+            assert np.array_equal(images, np.stack([turn.observation["image"] for turn in one.turns]))
+    assert EpisodeDataset(out).manifest == arm.manifest
 
 
 @pytest.mark.parametrize(
@@ -81,7 +124,7 @@ def test_the_card_says_which_files_are_the_data_and_what_the_columns_are(smoke_d
 )
 def test_size_categories(tmp_path: Path, actions: int, category: str) -> None:
     shard = replace(write_shard(tmp_path, 0, 0, [episode(["o", "p"], ["a"])]), turns=actions)
-    assert f"size_categories:\n- {category}\n" in hf_card(make_manifest(WORDS, [shard]), "")
+    assert f"size_categories:\n- {category}\n" in hf_card(make_manifest(WORDS, [shard]), "", SCHEMA.names)
 
 
 def test_a_damaged_dataset_is_not_exported(other: EpisodeDataset, tmp_path: Path) -> None:
@@ -129,6 +172,29 @@ def test_minari_opens_the_same_episodes(smoke_dataset: EpisodeDataset, tmp_path:
     env = loaded.recover_environment()
     assert env.reset(seed=wanted[0].seed)[0] == wanted[0].turns[0].observation
     assert env.step(wanted[0].turns[0].action)[0] == wanted[0].turns[1].observation
+
+
+def test_minari_opens_the_same_images(arm: EpisodeDataset, tmp_path: Path) -> None:
+    tool = minari()
+    name = export_minari(arm, tmp_path / "minari")
+    assert name == "pick_place-base-v0"
+    loaded = tool.MinariDataset(tmp_path / "minari" / name / "data")
+    image, proprio = loaded.observation_space["image"], loaded.observation_space["proprio"]
+    assert (image.shape, image.dtype, image.low.min(), image.high.max()) == ((12, 12, 3), np.uint8, 0, 255)
+    assert (proprio.shape, proprio.dtype) == ((3,), np.float32)
+    assert (loaded.action_space.shape, loaded.action_space.dtype) == ((2,), np.float32)
+    assert (loaded.action_space.low.tolist(), loaded.action_space.high.tolist()) == ([-1, -1], [1, 1])
+    for found, one in zip(loaded.iterate_episodes(), arm.episodes(), strict=True):
+        for key, kind in (("image", np.uint8), ("proprio", np.float32)):
+            wanted = np.stack([turn.observation[key] for turn in one.turns])
+            assert found.observations[key].dtype == kind and np.array_equal(found.observations[key], wanted)
+        assert found.actions.dtype == np.float32
+        assert np.array_equal(found.actions, np.stack([turn.action for turn in one.turns[:-1]]))
+        assert found.rewards.tolist() == [turn.reward for turn in one.turns[:-1]]
+        assert found.infos["success"].tolist() == [False] * one.length + [one.success]
+        seen = {key: values[0] for key, values in found.observations.items()}
+        assert seen in loaded.observation_space and found.actions[0] in loaded.action_space
+    assert loaded.spec.env_spec.id == ARM.env_id and loaded.spec.env_spec.kwargs == {"bins": 5}
 
 
 def test_minari_takes_the_first_episodes_and_what_ends_otherwise(tmp_path: Path) -> None:

@@ -476,3 +476,10 @@ def test_the_command_refuses(root: Path, capsys: pytest.CaptureFixture[str]) -> 
         said = capsys.readouterr().err
         assert stopped.value.code == 2
         assert said.startswith(f"qsft-bench: {message}") and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["pick_place", "drawer_grasp"])
+def test_text_is_no_data_of_the_arm(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match=f"{name} is no text game: LMRL-Gym has no data of it"):
+        imported(tmp_path, [SOLVED], env_spec(name))
+    assert not (tmp_path / "out").exists()

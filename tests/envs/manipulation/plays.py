@@ -9,8 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from envs._manipulation.behaviour import DrawerGraspScript, PickPlaceScript, Player
-from envs._manipulation.env import DrawerGrasp, Manipulation, PickPlace
+from envs._manipulation.behaviour import Player
+from envs._manipulation.env import Manipulation
+from envs.drawer_grasp.behaviour import DrawerGraspScript
+from envs.drawer_grasp.env import DrawerGrasp
+from envs.pick_place.behaviour import PickPlaceScript
+from envs.pick_place.env import PickPlace
 
 TASKS: dict[str, tuple[type[Manipulation], type[Player]]] = {
     "pick_place": (PickPlace, PickPlaceScript),

@@ -5,15 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from envs._manipulation.actions import NEUTRAL, SIZE, dequantise, quantise
-from envs._manipulation.behaviour import DrawerGraspScript, PickPlaceScript, Player, Scripted, Uniform
-from envs._manipulation.declared import DRAWER_GRASP, PICK_PLACE
+from envs import drawer_grasp, pick_place
+from envs._manipulation.actions import NEUTRAL, SIZE
+from envs._manipulation.behaviour import Player, Scripted, Uniform
 from envs._manipulation.layout import Facts
+from envs.drawer_grasp.behaviour import DrawerGraspScript
+from envs.pick_place.behaviour import PickPlaceScript
+from qsft_bench.control import dequantise, quantise
 from qsft_bench.episode import Episode, Turn
 from qsft_bench.errors import BenchError
 from qsft_bench.registry import attribute
+from qsft_bench.rollout import play_episodes
+from qsft_bench.spec import EnvSpec
 
 SCRIPTS = (PickPlaceScript, DrawerGraspScript)
+SPECS = (pick_place.SPEC, drawer_grasp.SPEC)
 OVER = {  # over the object, about to go down; over the gap behind the handle
     PickPlaceScript: Facts((0.45, -0.1, 0.14), (0, 0, 0), True, 0.08, (0.45, -0.1, 0.02), 0.0, 0.0),
     DrawerGraspScript: Facts((0.4825, 0.0, 0.14), (0, 0, 0), True, 0.08, (0.58, 0.0, 0.03), 0.0, 0.0),
@@ -107,9 +113,29 @@ def test_bad_options_are_named(options: dict[str, float]) -> None:
         PickPlaceScript(**options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("spec", [PICK_PLACE, DRAWER_GRASP], ids=lambda spec: spec.name)
-def test_the_declared_players_take_what_the_declaration_gives(spec: object) -> None:
-    for tier in spec.tiers.values():  # type: ignore[attr-defined]
-        player: Player = attribute(spec.behaviour)(bins=33, **tier.behaviour)  # type: ignore[attr-defined]
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_the_declared_players_take_what_the_declaration_gives(spec: EnvSpec) -> None:
+    for tier in spec.tiers.values():
+        player: Player = attribute(spec.behaviour)(bins=33, **tier.behaviour)
         assert player.choose(0, 0, OVER[type(player)]).shape == (SIZE,)  # type: ignore[index]
-    assert isinstance(attribute(spec.random)(), Uniform)  # type: ignore[attr-defined]
+        assert abs(tier.references_of(spec.columns[-1])["behaviour"] - 0.40) <= 0.03
+    assert isinstance(attribute(spec.random)(), Uniform)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("tier", ["base", "habit"])
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_references_are_measured_scores(spec: EnvSpec, tier: str) -> None:
+    pytest.importorskip("pybullet")
+    make, declared = attribute(spec.behaviour), spec.tier(tier)
+    players = {
+        "random": Uniform(),
+        "behaviour": make(**declared.behaviour),
+        "greedy_behaviour": make(habit=1.0) if tier == "habit" else make(),
+        "ceiling": attribute(spec.solver)(),
+    }
+    references = declared.references_of(spec.columns[-1])
+    assert set(references) == set(players)
+    for name, player in players.items():
+        success = [episode.success for episode in play_episodes(player, spec, {"image_size": 1}, range(2**33, 2**33 + 300))]
+        assert np.mean(success) == pytest.approx(references[name], abs=4 * 0.5 / 300**0.5), name

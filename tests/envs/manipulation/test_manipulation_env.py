@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from envs._manipulation import declared
+from envs import drawer_grasp, pick_place
 from envs._manipulation.actions import NAMES, SIZE
 from envs._manipulation.layout import LYING, TRAY, Facts
 from qsft_bench.errors import BenchError
@@ -24,12 +24,15 @@ from qsft_bench.spec import EnvSpec
 pytest.importorskip("pybullet")
 
 from envs._manipulation import world
-from envs._manipulation.behaviour import PickPlaceScript, holding, towards
-from envs._manipulation.env import DrawerGrasp, PickPlace, lifted, placed
+from envs._manipulation.behaviour import holding, towards
+from envs._manipulation.env import lifted
+from envs.drawer_grasp.env import DrawerGrasp
+from envs.pick_place.behaviour import PickPlaceScript
+from envs.pick_place.env import PickPlace, placed
 from tests.envs.manipulation.plays import TASKS, fingerprint, fingerprints, play
 
 REPOSITORY = Path(__file__).parents[3]
-SPECS = (declared.PICK_PLACE, declared.DRAWER_GRASP)
+SPECS = (pick_place.SPEC, drawer_grasp.SPEC)
 STILL = np.zeros(SIZE, dtype=np.float32)
 
 
@@ -266,10 +269,10 @@ def test_without_pybullet_everything_but_playing_works() -> None:
     program = """
 import sys
 sys.modules["pybullet"] = None
-from envs._manipulation import actions, behaviour, declared
-from qsft_bench.registry import make_env
+from envs.drawer_grasp import behaviour
+from qsft_bench.registry import env_spec, make_env
 try:
-    make_env(declared.PICK_PLACE)
+    make_env(env_spec("pick_place"))
 except Exception as error:
     print(type(error).__name__, error)
 """

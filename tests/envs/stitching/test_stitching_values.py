@@ -15,9 +15,10 @@ from baselines.ilql import ILQLDecoding
 from baselines.qsft import QSFT, QSFTConfig, QSFTDecoding
 from envs.stitching import SPEC
 from envs.stitching.env import DECOY, RIGHT
-from qsft_bench.evaluate import Cell, play_episodes
+from qsft_bench.evaluate import Cell
 from qsft_bench.pipeline import Pipeline
 from qsft_bench.preset import scale
+from qsft_bench.rollout import play_episodes
 from qsft_bench.token_agent import Decoding
 from qsft_bench.train import Run, Training
 

@@ -198,8 +198,8 @@ def test_calibration(tier: str) -> None:
     player = attribute(SPEC.behaviour)(**SPEC.scales["small"]["options"], **declared.behaviour)
     values = [episode.total_return for episode in play(player, 800, **BOUND)]
     error = statistics.stdev(values) / len(values) ** 0.5
-    assert abs(statistics.fmean(values) - declared.references["behaviour"]) < 4 * error
-    assert abs(declared.references["behaviour"] - -17.3) <= 0.2
+    assert abs(statistics.fmean(values) - declared.references_of(SPEC.columns[0])["behaviour"]) < 4 * error
+    assert abs(declared.references_of(SPEC.columns[0])["behaviour"] - -17.3) <= 0.2
 
 
 def test_references_are_measured_scores() -> None:
@@ -212,12 +212,12 @@ def test_references_are_measured_scores() -> None:
         for name, player in players.items():
             values = [episode.total_return for episode in play(player, 300, **BOUND)]
             error = statistics.stdev(values) / len(values) ** 0.5
-            assert abs(statistics.fmean(values) - tier.references[name]) < 4 * error, name
+            assert abs(statistics.fmean(values) - tier.references_of(SPEC.columns[0])[name]) < 4 * error, name
 
 
 def test_imitation_stays_far_below_the_solver() -> None:
     for tier in SPEC.tiers.values():
-        assert tier.references["greedy_behaviour"] < tier.references["ceiling"] - 1.5
+        assert tier.references_of(SPEC.columns[0])["greedy_behaviour"] < tier.references["ceiling"] - 1.5
 
 
 def test_the_solver_names_every_object_in_at_most_ten_questions() -> None:
