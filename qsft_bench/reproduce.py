@@ -25,7 +25,7 @@ from qsft_bench.stats import interval
 from qsft_bench.tables import IMITATION, Table, build_columns, build_table, steadiness, write_paired, write_table
 
 FIGURE_3_COLUMN = "Pick Object"
-FIGURE_3_AGENTS = ("qsft", "q_transformer")
+FIGURE_3_AGENTS = ("sft", "qsft", "q_transformer")  # Q-SFT goes on where SFT ends
 
 
 def make_table(pipeline: Pipeline, number: int, preset: str, agents: Sequence[str] = (), seeds: int | None = None) -> Table:
@@ -110,7 +110,7 @@ def make_figure3(pipeline: Pipeline, preset: str, agents: Sequence[str] = (), se
     started = ", ".join(f"{agent} starts from {names}" for agent, names in first.items() if names)
     text = (
         f"Success rate of {sizes.curve_episodes} validation episodes an evaluation, under decodings fixed beforehand, against "
-        f"the training samples seen: gradient steps times the {sizes.batch_size} samples of a batch, those of the agent "
+        f"the training samples seen: gradient steps times the {sizes.batch_size} windows of a batch, those of the agent "
         f"started from included{f' ({started})' if started else ''}. Bands: 95% over {bands(found)}; thin lines: each "
         f"training. The paper's Figure 3 shows {FIGURE_3_COLUMN}. `figure3.csv` has every evaluation with its interval."
     )

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 DECODINGS = 8  # that every agent may try on validation seeds
-# Where most tokens are illegal, what is known of them is little: betas for chess.
-LOW_BETAS = {"sampled": (8.0, 32.0), "greedy": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)}
+# Where most tokens are illegal and few data say so, values beyond the likely tokens are noise, and who never draws repeats what
+# is refused: betas for chess.
+LOW_BETAS: Mapping[str, Any] = {"sampled": (1.0, 2.0, 4.0, 8.0, 16.0), "greedy": (2.0, 4.0, 8.0), "temperature": 0.25}
 
 
 @dataclass(frozen=True)
@@ -70,17 +71,19 @@ def beta_grid(
     kind: type[Decoding],
     sampled: Sequence[float] = (32.0, 64.0, 128.0),
     greedy: Sequence[float] = (8.0, 16.0, 32.0, 64.0, 128.0),
+    temperature: float = 1.0,
 ) -> tuple[Decoding, ...]:
     """Eight decodings for an agent whose policy is pi exp(beta x): as many as the temperatures that imitation chooses from.
 
     Args:
         kind: makes one from a `beta`.
         sampled, greedy: the betas that are tried either way.
+        temperature: of those that are sampled.
     """
     make: Any = kind
     if len(sampled) + len(greedy) != DECODINGS:
         raise ValueError(f"every agent chooses from {DECODINGS} decodings, this grid has {len(sampled) + len(greedy)}")
-    return (*(make(beta=beta) for beta in sampled), *(make(beta=beta, greedy=True) for beta in greedy))
+    return (*(make(beta=beta, temperature=temperature) for beta in sampled), *(make(beta=beta, greedy=True) for beta in greedy))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from qsft_bench.reproduce import learning_curves, make_figure3
 from qsft_bench.token_agent import identity
 
 SPEC = env_spec("pick-place")
-QSFT, RIVAL = (Cell(agent, SPEC.name, preset="smoke") for agent in ("qsft", "q_transformer"))
+PAIR = ("qsft", "q_transformer")
+QSFT, RIVAL = (Cell(agent, SPEC.name, preset="smoke") for agent in PAIR)
 
 
 @pytest.fixture
@@ -64,18 +65,18 @@ def commit_both(pipeline: Pipeline) -> None:
 
 def test_figure_3_from_committed_curves_trains_nothing_and_is_the_same_every_time(pipeline: Pipeline) -> None:
     commit_both(pipeline)
-    make_figure3(pipeline, "smoke", seeds=2)
+    make_figure3(pipeline, "smoke", PAIR, seeds=2)
     results = pipeline.results("smoke")
     first = {path.name: path.read_bytes() for path in results.glob("figure3.*")}
     assert set(first) == {"figure3.png", "figure3.pdf", "figure3.csv", "figure3.md"}
-    make_figure3(pipeline, "smoke", seeds=2)
+    make_figure3(pipeline, "smoke", PAIR, seeds=2)
     assert {path.name: path.read_bytes() for path in results.glob("figure3.*")} == first
     assert not (pipeline.root / "runs").exists() and not (pipeline.root / "data").exists()
 
 
 def test_figure_3_counts_the_samples_of_both_stages(pipeline: Pipeline) -> None:
     commit_both(pipeline)
-    found = make_figure3(pipeline, "smoke", seeds=2).set_index(["agent", "column", "step"])
+    found = make_figure3(pipeline, "smoke", PAIR, seeds=2).set_index(["agent", "column", "step"])
     size, own, rival = pipeline.scale(QSFT).batch_size, steps(pipeline, QSFT), steps(pipeline, RIVAL)
     last = found.loc[("qsft", "Pick Object", own)]
     assert last["samples"] == 2 * own * size  # it went on where another training had ended
@@ -87,7 +88,7 @@ def test_figure_3_counts_the_samples_of_both_stages(pipeline: Pipeline) -> None:
 
 def test_figure_3_says_what_it_shows_and_where_it_came_from(pipeline: Pipeline) -> None:
     commit_both(pipeline)
-    make_figure3(pipeline, "smoke", seeds=2)
+    make_figure3(pipeline, "smoke", PAIR, seeds=2)
     results = pipeline.results("smoke")
     source = json.loads((results / "provenance.json").read_text())["figure3"]
     assert source["preset"] == "smoke" and source["trained_at"] == ["c0ffee"] and source["hardware"]
@@ -99,7 +100,7 @@ def test_figure_3_says_what_it_shows_and_where_it_came_from(pipeline: Pipeline) 
 
 def test_one_training_has_bands_over_episodes(pipeline: Pipeline) -> None:
     commit_both(pipeline)
-    found = make_figure3(pipeline, "smoke", seeds=1)
+    found = make_figure3(pipeline, "smoke", PAIR, seeds=1)
     assert set(found["over"]) == {"episodes"} and set(found["n"]) == {4}
     assert found["ci_low"].notna().all()  # Wilson's, where 0 of 4 succeed too
     assert "95% over episodes" in (pipeline.results("smoke") / "figure3.md").read_text()
