@@ -23,7 +23,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 
 from qsft_bench.dataset.tokens import TokenDataset
@@ -102,10 +101,5 @@ class CQL(TokenAgent):
     def action_values(self, outputs: Outputs) -> torch.Tensor:
         return self.policy_logits(outputs)
 
-    @torch.no_grad()
     def diagnose(self, data: TokenDataset) -> dict[str, float]:
-        batch = data.validation.batch(np.arange(min(512, len(data.validation.windows)))).to(self.networks["value"].device)
-        return {
-            "start_value": float(self.value(batch, "value")[batch.first].mean()),
-            "start_return": float(batch.return_to_go[batch.first].mean()),
-        }
+        return self.start_gap(data, lambda batch: self.value(batch, "value"))

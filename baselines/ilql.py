@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -101,14 +100,8 @@ class ILQL(TokenAgent):
     def action_values(self, outputs: Outputs) -> torch.Tensor:
         return torch.minimum(outputs["value"]["q1"], outputs["value"]["q2"])
 
-    @torch.no_grad()
     def diagnose(self, data: TokenDataset) -> dict[str, float]:
-        batch = data.validation.batch(np.arange(min(512, len(data.validation.windows)))).to(self.networks["value"].device)
-        value = self.networks["value"](batch)["v"].squeeze(-1)
-        return {
-            "start_value": float(value[batch.first].mean()),
-            "start_return": float(batch.return_to_go[batch.first].mean()),
-        }
+        return self.start_gap(data, lambda batch: self.networks["value"](batch)["v"].squeeze(-1))
 
 
 def ilql_terms(

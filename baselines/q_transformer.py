@@ -26,7 +26,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 
 from baselines.cql import GREEDY, VALUE_GRID
@@ -108,13 +107,8 @@ class QTransformer(TokenAgent):
     def action_values(self, outputs: Outputs) -> torch.Tensor:
         return self.policy_logits(outputs)
 
-    @torch.no_grad()
     def diagnose(self, data: TokenDataset) -> dict[str, float]:
-        batch = data.validation.batch(np.arange(min(512, len(data.validation.windows)))).to(self.networks["value"].device)
-        return {
-            "start_value": float(self.value(batch, "value")[batch.first].mean()),
-            "start_return": float(batch.return_to_go[batch.first].mean()),
-        }
+        return self.start_gap(data, lambda batch: self.value(batch, "value"))
 
 
 def follow(batch: TokenBatch, value: torch.Tensor, actions: int) -> torch.Tensor:

@@ -316,6 +316,20 @@ class TokenAgent(Agent):
         values = self.state_values(starts)
         return None if values is None else float(values.mean())
 
+    @torch.no_grad()
+    def start_gap(self, data: TokenDataset, value: Callable[[TokenBatch], torch.Tensor]) -> dict[str, float]:
+        """Mean value at the start of held-out episodes, and what was returned there (normalised), to be watched in `diagnose`.
+
+        Args:
+            value: of the state of every action token of a batch, (K,).
+        """
+        batch = data.validation.batch(np.arange(min(512, len(data.validation.windows))))
+        batch = batch.to(self.networks[next(iter(self.networks))].device)
+        return {
+            "start_value": float(value(batch)[batch.first].mean()),
+            "start_return": float(batch.return_to_go[batch.first].mean()),
+        }
+
     def _decoding_machine(self) -> Decoder:
         if self._decoder is None:
             if not self.networks:
