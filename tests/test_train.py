@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from baselines.ilql import ILQL, ILQLConfig
-from baselines.sft import SFT
+from baselines.sft import SFT, SFTConfig
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.errors import BenchError
-from qsft_bench.token_agent import Config, TokenAgent
+from qsft_bench.token_agent import TokenAgent
 from qsft_bench.tokens import TokenBatch
 from qsft_bench.train import Run, Training, learning_rate, make_optimizers
 from tests.examples import TINY
@@ -34,7 +34,7 @@ def equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool
 
 
 def fit(data: TokenDataset, directory: Path, training: Training, make: Any = SFT, **options: Any) -> Any:
-    agent = make(Config(training=training)) if make is SFT else make(training)
+    agent = make(SFTConfig(training=training)) if make is SFT else make(training)
     agent.fit(data, Run(directory, SCALE, **options))
     return agent
 
@@ -203,7 +203,7 @@ class Diverging(SFT):
 
 def test_a_loss_that_is_no_number_ends_the_training(smoke_tokens: TokenDataset, tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"training diverged at step 4: .*nan.*; lower the learning rate"):
-        Diverging(Config(training=EXACT)).fit(smoke_tokens, Run(tmp_path, SCALE))
+        Diverging(SFTConfig(training=EXACT)).fit(smoke_tokens, Run(tmp_path, SCALE))
 
 
 def test_training_lowers_the_loss(smoke_tokens: TokenDataset, tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ def test_rows_of_one_turn_pass_values_on_across_windows(backup: Any) -> None:
 
 
 def test_shadow_reads_pi_p_and_q_out_of_one_network() -> None:
-    outputs = {"value": shadow_tables(PI, Q)(torch.arange(3)[:, None], torch.arange(3))}
+    outputs = {"value": shadow_tables(PI, Q).at(torch.arange(3))}
     log_pi, log_p, q = QSFT()._read(outputs, "value")
     assert torch.allclose(log_pi.exp(), torch.tensor(PI, dtype=torch.float64))
     assert torch.allclose(q, torch.tensor(Q, dtype=torch.float64))
@@ -228,7 +228,7 @@ def test_shadow_reads_pi_p_and_q_out_of_one_network() -> None:
 def test_extraction_by_hand(extraction: Any, factor: float) -> None:
     learner = agent(shadow_tables([[0.5, 0.5]], [[0.75, 0.25]]), QSFTConfig())
     learner.decoding = QSFTDecoding(beta=2.0, extraction=extraction)
-    outputs = {"value_target": learner.networks["value"](torch.tensor([[0]]), torch.tensor([0]))}
+    outputs = {"value_target": shadow_tables([[0.5, 0.5]], [[0.75, 0.25]]).at(torch.tensor([0]))}
     logits = learner.policy_logits(outputs)[0]
     assert (logits[0] - logits[1]).item() == pytest.approx(2.0 * 0.5 * factor)  # beta times the difference of Q, or of pi Q
 

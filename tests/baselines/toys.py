@@ -32,8 +32,11 @@ class Tables(nn.Module):
         self.heads = nn.ParameterDict({name: nn.Parameter(torch.as_tensor(table).clone()) for name, table in heads.items()})
 
     def forward(self, batch: TokenBatch) -> dict[str, torch.Tensor]:
-        state = batch.ids.flatten()[batch.position]
-        return {name: table[state] for name, table in self.heads.items()}
+        return self.at(batch.ids.flatten()[batch.position])
+
+    def at(self, states: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The rows of every head's table at `states` (K,)."""
+        return {name: table[states] for name, table in self.heads.items()}
 
 
 def codec(playable: Sequence[bool]) -> Any:
