@@ -382,7 +382,7 @@ def paired_frame(records: pd.DataFrame, *, specs: Iterable[EnvSpec] | None = Non
     """Paired differences, `column,agent_a,agent_b,n,difference,ci_low,ci_high`, on every column that has records.
 
     Every agent that is not mere imitation against each of `IMITATION`, and against the best of them by mean (again, as
-    `best_sft:<name>`: the row that decides whether there is a win); `qsft` also against ilql, filtered_bc and
+    `best_sft:<name>`: the row that decides whether there is a win); `qsft` also against ilql, cql, q_transformer, filtered_bc and
     return_conditioned. Differences are in the printed unit (percentage points for success), a positive one favours
     `agent_a`, and `n` counts the common episode seeds; 0 where two agents share none. Intervals run over trainings where two
     agents share several training seeds, else over episodes.
@@ -405,7 +405,7 @@ def paired_frame(records: pd.DataFrame, *, specs: Iterable[EnvSpec] | None = Non
                 best = max(means, key=lambda agent: means[agent])
                 rivals.append((best, f"best_sft:{best}"))
             if a == "qsft":
-                rivals += [(b, b) for b in ("ilql", "filtered_bc", "return_conditioned") if b in agents]
+                rivals += [(b, b) for b in ("ilql", "cql", "q_transformer", "filtered_bc", "return_conditioned") if b in agents]
             for b, label in rivals:
                 rows.append((name, a, label, *_difference(agents[a], agents[b], column)))
     result = pd.DataFrame(rows, columns=list(PAIR_FIELDS))
