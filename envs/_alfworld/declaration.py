@@ -1,0 +1,58 @@
+"""A draft of the declaration; nothing is registered here.
+
+A seed decides about the game too: those of datasets draw from the 1,200 games of training, those that validate and test from
+120 other games in the same rooms. The mode of `base` makes the errors that are made more often than not: it brings an untreated
+object, and never switches the lamp on. The mode of `habit` looks about until the end.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from envs._alfworld.games import COLUMNS
+from qsft_bench.spec import AGENTS, EnvSpec, Tier
+
+# `python -m envs._alfworld.calibrate` measured what stands in the tiers.
+TIERS = {
+    "base": Tier(
+        behaviour={"errors": 1.0, "slip": 0.05},
+        summary="an expert that gets steps of the task wrong, most of all to heat, clean and cool",
+    ),
+    "habit": Tier(
+        behaviour={"errors": 0.33, "slip": 0.05, "habit": 0.55},
+        summary="fewer errors, but in 55% of the episodes it only looks about where it would take the object",
+    ),
+}
+
+_TEXT: dict[str, Any] = {"options": {"obs": "text", "games": "generated"}, "codec": "words", "context": 1024}
+
+SPEC = EnvSpec(
+    name="alfworld",
+    id="qsft_bench/ALFWorld-v0",
+    summary="household tasks in text, of six types, on the real engine (ALFWorld's rules)",
+    table=2,
+    columns=tuple(COLUMNS.values()),
+    horizon=30,
+    return_range=(0.0, 1.0),
+    value_range=(0.0, 1.0),
+    state="transcript",
+    discount=0.97,  # a win is worth more the sooner: with none, to look about would cost nothing
+    metric="success",
+    behaviour="envs._alfworld.behaviour:Erring",
+    random="envs._alfworld.behaviour:Uniform",
+    solver="envs._alfworld.behaviour:Expert",
+    agents=AGENTS,
+    tiers=TIERS,
+    scales={
+        "smoke": {**_TEXT, "dataset_episodes": 24},
+        "small": {**_TEXT, "dataset_episodes": 12_000},
+        "standard": {**_TEXT, "dataset_episodes": 24_000},
+        "paper": {
+            **{"options": {"obs": "text+image", "games": "auto"}, "codec": "words", "context": 1024},
+            "dataset_episodes": 24_000,
+        },
+    },
+    extra="alfworld",
+    side_by_side=8,
+    shard_episodes=2_000,
+)

@@ -1,0 +1,249 @@
+"""ALFWorld (Shridhar et al. 2021): household tasks in text, on the real engine. Winning pays 1 and ends the game."""
+
+from __future__ import annotations
+
+import re
+import string
+import weakref
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from envs._alfworld.engine import Engine, Scene, give_back, grammar, lease
+from envs._alfworld.games import Game, Source, Split, games
+from envs._alfworld.render import CANVAS, Seen, draw
+from qsft_bench.errors import BenchError, did_you_mean
+
+HORIZON = 30
+LONGEST = 8192  # characters of an observation; the largest official room takes 1,100
+HELD_OUT = 2**32  # seeds below it are no dataset's
+
+Observed = Literal["text", "text+image"]
+Observation = str | dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the simulator knows, by the names that the texts use.
+
+    Attributes:
+        column: the paper's column of the task.
+        target, parent, lamp: kinds the task is about, see `Game`.
+        admissible: the commands that do something.
+        held: the object in hand, or empty.
+        inside: object -> the receptacle it is in.
+        kinds: object or receptacle -> its kind.
+        receptacles: all of them, sorted.
+        here: those that the player stands at.
+        hot, cool, clean, toggled: the objects that are so.
+    """
+
+    column: str
+    target: str
+    parent: str
+    lamp: str
+    admissible: tuple[str, ...]
+    held: str
+    inside: dict[str, str]
+    kinds: dict[str, str]
+    receptacles: tuple[str, ...]
+    here: frozenset[str]
+    hot: frozenset[str]
+    cool: frozenset[str]
+    clean: frozenset[str]
+    toggled: frozenset[str]
+
+
+class ALFWorld(gymnasium.Env[Observation, str]):
+    """One game; the observation is the engine's answer.
+
+    Every text is an action. One that does nothing is answered as the engine does, and `info["invalid"]` says why; `put x in/on
+    y`, the older way to say it, is understood as `move x to y`. `info["admissible"]` lists the commands that do something,
+    `info["task"]` has the paper's column of the task and `info["game"]` where the game is from. Winning terminates the episode,
+    the horizon truncates it; then `info["success"]` says which, and `info["scores"]` has 1 or 0 for the one column it fills.
+
+    Args:
+        obs: `text`, or `text+image` for a mapping of `text` and `image`, a symbolic render of what the text has revealed.
+        split: of the games; with `by_seed` those of training where a dataset's seed is given (2**32 and above, or none) and
+            `valid_seen`, other games in the same rooms, for the seeds that validate and test.
+        games: `official`, `generated`, or `auto`: official ones where `$ALFWORLD_DATA` holds them.
+        image_size: pixels a side of the image, at least 96.
+        render_mode: `rgb_array` or None.
+        privileged: put `Facts` into `info["facts"]`.
+
+    Raises:
+        BenchError: an option has no such value, alfworld is not installed, or there are no games.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012 - Gymnasium's own declaration
+
+    def __init__(
+        self,
+        obs: Observed = "text",
+        split: Split | Literal["by_seed"] = "by_seed",
+        games: Source = "auto",
+        image_size: int = CANVAS,
+        render_mode: str | None = None,
+        privileged: bool = False,
+    ) -> None:
+        check_options(obs, split, games, image_size)
+        if render_mode not in (None, "rgb_array"):
+            raise BenchError(f"alfworld: render_mode={render_mode!r} must be 'rgb_array' or None")
+        self.render_mode = render_mode
+        self._with_image = obs == "text+image"
+        self._split = split
+        self._source = games
+        self._image_size = image_size
+        self._privileged = privileged
+        self._engine: Engine | None = None
+        self._left = 0  # actions
+        text = spaces.Text(LONGEST, charset=string.printable)
+        image = spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
+        self.observation_space = spaces.Dict({"text": text, "image": image}) if self._with_image else text
+        self.action_space = spaces.Text(256, charset=string.ascii_lowercase + string.digits + " /")
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
+        """Begin a game drawn from `self.np_random`, or `options["game"]`: a `Game`, or its number in the split.
+
+        Raises:
+            BenchError: there are no games, none of that number, or one that the engine cannot read.
+        """
+        super().reset(seed=seed)
+        split: Split = "valid_seen" if seed is not None and seed < HELD_OUT else "train"
+        pool = games(split if self._split == "by_seed" else self._split, self._source)
+        game = int(self.np_random.integers(len(pool)))
+        if options and "game" in options:
+            game = options["game"]
+            if not isinstance(game, Game) and game not in range(len(pool)):
+                raise BenchError(f"alfworld: game={game!r} must be a `Game` or a number from 0 to {len(pool) - 1}")
+        if self._engine is None:
+            self._engine = lease()
+            self._give_back = weakref.finalize(self, give_back, self._engine)
+        self._game = game if isinstance(game, Game) else pool[game]
+        self._seen = Seen()
+        self._scene = self._engine.start(self._game)
+        self._left = HORIZON
+        return self._observe(), self._info(self._engine)
+
+    def step(self, action: str) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Act.
+
+        Raises:
+            gymnasium.error.ResetNeeded: the game is over or never began.
+        """
+        if self._engine is None or self._left == 0:
+            raise gymnasium.error.ResetNeeded("alfworld: the game is over; call reset()")
+        command = modern(action) if isinstance(action, str) else ""
+        refused = why_refused(command, self._scene) if isinstance(action, str) else f"{type(action).__name__} is not text"
+        self._scene = self._engine.step(command)
+        won = self._scene.won
+        self._left = 0 if won else self._left - 1
+        info = self._info(self._engine)
+        if refused is not None:
+            info["invalid"] = refused
+        if self._left == 0:
+            info["success"] = won
+            info["scores"] = {self._game.column: float(won)}
+        return self._observe(), float(won), won, self._left == 0 and not won, info
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """What the text has revealed, drawn, RGB of shape (image_size, image_size, 3), or None without a render mode.
+
+        Raises:
+            gymnasium.error.ResetNeeded: there was no reset yet.
+        """
+        if self.render_mode is None:
+            return None
+        if self._engine is None:
+            raise gymnasium.error.ResetNeeded("alfworld: nothing to draw; call reset()")
+        return draw(self._seen, self._image_size)
+
+    def close(self) -> None:
+        """Leave the engine to others."""
+        if self._engine is not None:
+            self._give_back()
+            self._engine = None
+            self._left = 0
+
+    def _observe(self) -> Observation:
+        text = "".join(sign if sign in string.printable else "?" for sign in self._scene.text)[:LONGEST]
+        if not (self._with_image or self.render_mode):
+            return text
+        self._seen.hear(text)
+        return {"text": text, "image": draw(self._seen, self._image_size)} if self._with_image else text
+
+    def _info(self, engine: Engine) -> dict[str, Any]:
+        info: dict[str, Any] = {
+            "admissible": list(self._scene.admissible),
+            "task": self._game.column,
+            "game": self._game.name,
+        }
+        if self._privileged:
+            info["facts"] = know(self._game, engine, self._scene)
+        return info
+
+
+def check_options(
+    obs: str = "text", split: str = "by_seed", games: str = "auto", image_size: int = CANVAS, render_mode: str | None = None
+) -> None:
+    """Refuse what the game does not offer.
+
+    Raises:
+        BenchError: naming the option and its values.
+    """
+    splits = ("by_seed", *get_args(Split))
+    for name, value, known in (("obs", obs, get_args(Observed)), ("split", split, splits), ("games", games, get_args(Source))):
+        if value not in known:
+            raise BenchError(f"alfworld: {name}={value!r} does not exist{did_you_mean(str(value), known)}")
+    if not isinstance(image_size, int) or image_size < 96:
+        raise BenchError(f"alfworld: image_size={image_size!r} must be a number of pixels, at least 96")
+
+
+def modern(command: str) -> str:
+    """`move x to y` for `put x in/on y`; anything else as it is, without spaces around it."""
+    return re.sub(r"^put (.+?) (?:in/on|into|onto|in|on) (.+)$", r"move \1 to \2", command.strip())
+
+
+def why_refused(command: str, scene: Scene) -> str | None:
+    """Why `command` does nothing in `scene`, or None where it does something."""
+    if command in scene.admissible:
+        return None
+    verbs = sorted({template.split()[0] for template in grammar().template.values()} | {"put"})
+    if command.split(maxsplit=1)[:1] and command.split()[0] in verbs:
+        return f"{command[:80]!r} cannot be done here and now"
+    return f"{command[:80]!r} is no command; they begin with {', '.join(verbs)}"
+
+
+def know(game: Game, engine: Engine, scene: Scene) -> Facts:
+    """What the simulator knows of the game it is playing."""
+    facts = engine.facts()
+
+    def pairs(predicate: str) -> dict[str, str]:
+        return {first: second.strip() for first, second in facts.get(predicate, ())}
+
+    def those(predicate: str) -> frozenset[str]:
+        return frozenset(each for (each,) in facts.get(predicate, ()))
+
+    standing = {place for _, place in facts.get("atlocation", ())}
+    receptacles = pairs("receptacletype")
+    kinds = {**pairs("objecttype"), **receptacles}
+    return Facts(
+        column=game.column,
+        target=game.target,
+        parent=game.parent,
+        lamp=game.lamp,
+        admissible=scene.admissible,
+        held=next((each for _, each in facts.get("holds", ())), ""),
+        inside=pairs("inreceptacle"),
+        kinds={each: kind.removesuffix("type") for each, kind in kinds.items()},
+        receptacles=tuple(sorted(receptacles)),
+        here=frozenset(each for each, place in facts.get("receptacleatlocation", ()) if place in standing),
+        hot=those("ishot"),
+        cool=those("iscool"),
+        clean=those("isclean"),
+        toggled=those("istoggled"),
+    )
