@@ -12,15 +12,34 @@ from typing import Any
 from envs._alfworld.games import COLUMNS
 from qsft_bench.spec import AGENTS, EnvSpec, Tier
 
-# `python -m envs._alfworld.calibrate` measured what stands in the tiers.
+
+def _scores(*scores: float) -> dict[str, float]:
+    return dict(zip(COLUMNS.values(), scores, strict=True))
+
+
+# `python -m envs._alfworld.calibrate` measured what stands in the tiers: 2,400 episodes a player, each column within .05. In
+# all, the data of `base` win 35.3% and those of `habit` 34.9%, each within 2%.
+_RANDOM = _scores(0.021, 0.008, 0.0, 0.0, 0.0, 0.0)
 TIERS = {
     "base": Tier(
         behaviour={"errors": 1.0, "slip": 0.05},
         summary="an expert that gets steps of the task wrong, most of all to heat, clean and cool",
+        references={
+            "random": _RANDOM,
+            "behaviour": _scores(0.620, 0.356, 0.206, 0.259, 0.207, 0.478),
+            "greedy_behaviour": _scores(1.0, 0.116, 0.0, 0.0, 0.0, 1.0),
+            "ceiling": 1.0,
+        },
     ),
     "habit": Tier(
         behaviour={"errors": 0.33, "slip": 0.05, "habit": 0.55},
         summary="fewer errors, but in 55% of the episodes it only looks about where it would take the object",
+        references={
+            "random": _RANDOM,
+            "behaviour": _scores(0.424, 0.346, 0.342, 0.332, 0.294, 0.358),
+            "greedy_behaviour": 0.0,
+            "ceiling": 1.0,
+        },
     ),
 }
 
@@ -36,7 +55,7 @@ SPEC = EnvSpec(
     return_range=(0.0, 1.0),
     value_range=(0.0, 1.0),
     state="transcript",
-    discount=0.97,  # a win is worth more the sooner: with none, to look about would cost nothing
+    discount=0.97,  # a win is worth more the sooner it comes, or to look about would cost nothing
     metric="success",
     behaviour="envs._alfworld.behaviour:Erring",
     random="envs._alfworld.behaviour:Uniform",

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 VERSIONS = {"textworld": "1.7.0", "alfworld": "0.4.2"}  # those compared
 INSTALL = "pip install alfworld==0.4.2 'textworld[pddl]==1.7.0'"
 NOTHING = "Nothing happens."
-KEPT = 512  # translated games in memory
+KEPT = 128  # translated games in memory, at most 0.4 MB each
 
 Facts = Mapping[str, set[tuple[str, ...]]]
 """Predicate -> the arguments it is true of; `not_` before a predicate that an action has made false."""
@@ -271,7 +271,7 @@ def translate(problem: str) -> Translated:
         for action in task.actions
     }
     names = {entity: info.name for entity, info in entities.items()}
-    return Translated(zlib.compress(sas.encode(), level=1), facts, names, entities, parameters)
+    return Translated(zlib.compress(sas.encode(), level=6), facts, names, entities, parameters)
 
 
 def _entities(ids: set[str]) -> dict[str, Any]:

@@ -261,7 +261,8 @@ def generate(split: Split, number: int) -> Game:
     """Game `number` of `split`."""
     rng = random.Random(f"alfworld {split} {number}")
     column = list(COLUMNS.values())[number % len(COLUMNS)]
-    chosen = room(rng.choice(rooms(split, column)))
+    able = rooms(split, column)
+    chosen = room(able[number // len(COLUMNS) % len(able)])
     choices = chosen.choices(column)
     target = rng.choice(list(choices))
     aim = rng.choice(choices[target])
@@ -286,10 +287,12 @@ def generate(split: Split, number: int) -> Game:
 
 @lru_cache(maxsize=32)
 def rooms(split: Split, column: str) -> tuple[int, ...]:
-    """Numbers of the rooms in which `split` has tasks of `column`."""
+    """Numbers of the rooms in which `split` has tasks of `column`, in the order in which they take turns."""
     constants = wheel().constants
     numbers = constants.TEST_SCENE_NUMBERS if split == "valid_unseen" else constants.TRAIN_SCENE_NUMBERS
-    return tuple(number for number in sorted(numbers) if room(number).choices(column))
+    able = [number for number in sorted(numbers) if room(number).choices(column)]
+    random.Random(f"alfworld rooms {split} {column}").shuffle(able)
+    return tuple(able)
 
 
 @lru_cache(maxsize=128)
