@@ -25,16 +25,13 @@ from typing import Any, ClassVar
 
 import torch
 
+from baselines._by_env import AS_LONG_AS_BOTH, GREEDY, VALUE_GRID
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.model.decoder import Outputs
 from qsft_bench.model.network import Head, frozen_copy, polyak
 from qsft_bench.token_agent import Config, Decoding, TokenAgent, Variant
 from qsft_bench.tokens import TokenBatch
-from qsft_bench.train import Run, Training
-
-GREEDY = Decoding(greedy=True)
-VALUE_GRID = (GREEDY, *(Decoding(temperature=value) for value in (0.3, 0.1, 0.05, 0.03, 0.01, 0.005, 0.003)))
-"""Eight decodings for an agent whose policy is softmax(Q / temperature), Q on the scale of [0, 1]: as many as others have."""
+from qsft_bench.train import Run
 
 
 @dataclass(frozen=True)
@@ -53,10 +50,7 @@ class CQL(TokenAgent):
 
     summary: ClassVar[str] = "conservative Q-learning (Kumar et al. 2020)"
     config_type: ClassVar[type[Config]] = CQLConfig
-    # As many gradient steps as those of Q-SFT and of the agent it starts from.
-    overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        env: {"training": Training(steps=1.5)} for env in ("pick_place", "drawer_grasp")
-    }
+    overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = AS_LONG_AS_BOTH
     default_decoding: ClassVar[Decoding | None] = GREEDY
     grid: ClassVar[Sequence[Decoding]] = VALUE_GRID
     watched: ClassVar[Mapping[str, Decoding]] = {"": GREEDY}

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from baselines._by_env import HALF_AS_LONG
 from baselines.sft import SFT, SFTConfig
 from baselines.sft_temp import TEMPERATURES
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.token_agent import Config, Decoding
-from qsft_bench.train import Training
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,7 @@ class FilteredBC(SFT):
     summary: ClassVar[str] = "sft on the best fifth of the episodes"
     imitates: ClassVar[bool] = False
     config_type: ClassVar[type[Config]] = FilteredBCConfig
-    overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        env: {"training": Training(steps=0.5)}
-        for env in ("wordle", "twenty_questions", "chess", "chess_endgame", "pick_place", "drawer_grasp")
-    }
+    overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = HALF_AS_LONG
     grid: ClassVar[Sequence[Decoding]] = TEMPERATURES
 
     def select(self, data: TokenDataset) -> TokenDataset:

@@ -21,11 +21,11 @@ from typing import Any, ClassVar
 import torch
 from torch.nn import functional as F
 
-from baselines.sft import LONG
+from baselines._by_env import LONG, LOW_BETAS
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.model.decoder import Outputs
 from qsft_bench.model.network import Head, frozen_copy, polyak
-from qsft_bench.token_agent import LOW_BETAS, Config, Decoding, TokenAgent, beta_grid
+from qsft_bench.token_agent import Config, Decoding, TokenAgent, beta_grid
 from qsft_bench.tokens import TokenBatch
 from qsft_bench.train import Run, Training
 

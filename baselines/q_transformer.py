@@ -28,13 +28,13 @@ from typing import Any, ClassVar
 
 import torch
 
-from baselines.cql import GREEDY, VALUE_GRID
+from baselines._by_env import AS_LONG_AS_BOTH, GREEDY, VALUE_GRID
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.model.decoder import Outputs
 from qsft_bench.model.network import Head, frozen_copy, polyak
 from qsft_bench.token_agent import Config, Decoding, TokenAgent, Variant
 from qsft_bench.tokens import TokenBatch
-from qsft_bench.train import Run, Training
+from qsft_bench.train import Run
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,7 @@ class QTransformer(TokenAgent):
 
     summary: ClassVar[str] = "autoregressive Q-learning with a Monte Carlo bound (Chebotar et al. 2023)"
     config_type: ClassVar[type[Config]] = QTransformerConfig
-    # As many gradient steps as those of Q-SFT and of the agent it starts from.
-    overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        env: {"training": Training(steps=1.5)} for env in ("pick_place", "drawer_grasp")
-    }
+    overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = AS_LONG_AS_BOTH
     default_decoding: ClassVar[Decoding | None] = GREEDY
     grid: ClassVar[Sequence[Decoding]] = VALUE_GRID
     watched: ClassVar[Mapping[str, Decoding]] = {"": GREEDY}

@@ -42,12 +42,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from baselines.sft import LONG
+from baselines._by_env import ARM, CHESS, LONG, LOW_BETAS
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.errors import BenchError
 from qsft_bench.model.decoder import Outputs
 from qsft_bench.model.network import Head, frozen_copy, polyak
-from qsft_bench.token_agent import LOW_BETAS, Config, Decoding, TokenAgent, Variant, beta_grid
+from qsft_bench.token_agent import Config, Decoding, TokenAgent, Variant, beta_grid
 from qsft_bench.tokens import DUMMY, TokenBatch
 from qsft_bench.train import Run, Training
 
@@ -104,9 +104,9 @@ class QSFT(TokenAgent):
     overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         **{env: {"training": HALF} for env in LONG},
         # Most moves are illegal in any one position, and no data says what they are worth: the support must keep them out.
-        **{env: {"training": HALF, "support": 4e-3} for env in ("chess", "chess_endgame")},
+        **{env: {"training": HALF, "support": 4e-3} for env in CHESS},
         # Noise spreads each dimension over some ten of 33 bins: what lies further out was hardly tried.
-        **{env: {"training": HALF, "support": 2e-2} for env in ("pick_place", "drawer_grasp")},
+        **{env: {"training": HALF, "support": 2e-2} for env in ARM},
     }
     grid: ClassVar[Sequence[Decoding]] = beta_grid(QSFTDecoding)
     grids: ClassVar[Mapping[str, Sequence[Decoding]]] = {"chess_endgame": beta_grid(QSFTDecoding, **LOW_BETAS)}

@@ -13,12 +13,13 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from baselines._by_env import HALF_AS_LONG
 from baselines.sft import SFT, SFTConfig
 from baselines.sft_temp import TEMPERATURES
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.token_agent import Config, Decoding
 from qsft_bench.tokens import TokenBatch, return_token
-from qsft_bench.train import Run, Training
+from qsft_bench.train import Run
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,7 @@ class ReturnConditioned(SFT):
     summary: ClassVar[str] = "sft conditioned on the return, asked for the best tenth's"
     imitates: ClassVar[bool] = False
     config_type: ClassVar[type[Config]] = ReturnConditionedConfig
-    overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        env: {"training": Training(steps=0.5)}
-        for env in ("wordle", "twenty_questions", "chess", "chess_endgame", "pick_place", "drawer_grasp")
-    }
+    overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = HALF_AS_LONG
     grid: ClassVar[Sequence[Decoding]] = TEMPERATURES
 
     def build(self, data: TokenDataset, run: Run) -> None:

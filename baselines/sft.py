@@ -16,9 +16,6 @@ from qsft_bench.token_agent import Config, Decoding, TokenAgent, Variant, imitat
 from qsft_bench.tokens import TokenBatch
 from qsft_bench.train import Run
 
-LONG = ("wordle", "twenty_questions", "chess", "chess_endgame", "pick_place", "drawer_grasp")
-"""Environments in which SFT trains for long: who starts from it, or imitates a part of the data, takes half as many steps."""
-
 
 @dataclass(frozen=True)
 class SFTConfig(Config):

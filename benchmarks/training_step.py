@@ -26,7 +26,7 @@ from qsft_bench.pipeline import Pipeline
 from qsft_bench.preset import Scale, scale
 from qsft_bench.registry import env_spec, make_env
 from qsft_bench.token_agent import TokenAgent
-from qsft_bench.train import Run, Training, _precision, make_optimizers
+from qsft_bench.train import Run, Training, make_optimizers, mixed_precision
 
 REPEATS, STEPS = 5, 10
 
@@ -127,7 +127,7 @@ class _Bench:
         optimizers = make_optimizers(named, Training(), self.sizes.learning_rate)
         view, drawn = self.data.training, np.random.default_rng(0)
         batches = [view.batch(drawn.integers(0, len(view.windows), self.sizes.batch_size)) for _ in range(STEPS)]
-        mixed = _precision("auto", "cpu") == "bf16"
+        mixed = mixed_precision("auto", "cpu") == "bf16"
         times = []
         for batch in batches:
             began = time.process_time()

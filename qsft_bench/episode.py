@@ -102,6 +102,10 @@ class Episode:
     def invalid_actions(self) -> int:
         return sum(turn.invalid is not None for turn in self.turns)
 
+    def awaiting(self, turn: int) -> Episode:
+        """The episode as it stood when `turn`, counted from 0, awaited its action."""
+        return Episode(self.env, self.seed, [*self.turns[:turn], Turn(self.turns[turn].observation)])
+
     def step(
         self,
         action: Action,

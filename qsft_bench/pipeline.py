@@ -149,16 +149,10 @@ class Pipeline:
         Raises:
             BenchError: the run's own belongs to another task or configuration.
         """
-        from qsft_bench.token_agent import completed, identity
+        from qsft_bench.token_agent import completed
 
         cls: Any = agent_class(cell.agent)
-        wanted = identity(
-            cls,
-            self.config(cell),
-            self.scale(cell),
-            self.recipe(cell).sha256,
-            cell.training_seed,
-        )
+        wanted = self.identity(cell)
         own = self.run_checkpoint(cell)
         if (own / "config.json").exists():
             meta = read_json(own / "config.json")["meta"]
@@ -189,7 +183,7 @@ class Pipeline:
             steps.append(f"{sizes.dataset_episodes:,} episodes of data")
         for needed in prerequisites(cell):
             steps += self.missing(needed)
-        trains = "" if cls.reuses else f" ({self._steps(cell):,} gradient steps)"  # type: ignore[attr-defined]
+        trains = "" if cls.reuses else f" ({self.steps(cell):,} gradient steps)"  # type: ignore[attr-defined]
         return list(dict.fromkeys([*steps, cell.agent + trains]))
 
     def config(self, cell: Cell) -> Any:
@@ -234,7 +228,7 @@ class Pipeline:
                 progress=lambda done, total, values: self.progress(f"train {cell}", done, total, _brief(values)),
                 trackers=self.trackers,
                 watch=lambda step: curve.add(agent, step),
-                watch_every=-(-self._steps(cell) // sizes.curve_points) if sizes.curve_points else 0,
+                watch_every=-(-self.steps(cell) // sizes.curve_points) if sizes.curve_points else 0,
             )
             agent.fit(self.tokens(cell), run)
             agent.save(own, dtype)
@@ -243,7 +237,15 @@ class Pipeline:
             agent = cls.load(own, self.device)
             self.tune(agent, cell).save(own, dtype)
 
-    def _steps(self, cell: Cell) -> int:
+    def identity(self, cell: Cell) -> dict[str, Any]:
+        """What the cell's training follows from, as its checkpoint has it (`token_agent.identity`)."""
+        from qsft_bench.token_agent import identity
+
+        cls: Any = agent_class(cell.agent)
+        return identity(cls, self.config(cell), self.scale(cell), self.recipe(cell).sha256, cell.training_seed)
+
+    def steps(self, cell: Cell) -> int:
+        """Gradient steps of the cell's training, those of its prerequisites not counted."""
         return self.config(cell).training.gradient_steps(self.scale(cell))
 
     def curve_path(self, cell: Cell) -> Path:
@@ -252,7 +254,7 @@ class Pipeline:
     def _curve(self, cell: Cell) -> Curve:
         spec, sizes = env_spec(cell.env), self.scale(cell)
         seeds = spec.validation_seeds[: sizes.curve_episodes]
-        before = sum(self._steps(needed) for needed in prerequisites(cell))
+        before = sum(self.steps(needed) for needed in prerequisites(cell))
         return Curve(self.curve_path(cell), cell, spec, sizes.options, seeds, before, commit())
 
     def curves(self, cells: Sequence[Cell]) -> pd.DataFrame:
@@ -262,7 +264,7 @@ class Pipeline:
             BenchError: a checkpoint is there whose training was not watched.
         """
         self._carry_out(cells, played=())
-        return pd.concat([read_curve(self.curve_path(cell), self._steps(cell)) for cell in cells], ignore_index=True)
+        return pd.concat([read_curve(self.curve_path(cell), self.steps(cell)) for cell in cells], ignore_index=True)
 
     def tune(self, agent: Any, cell: Cell) -> Any:
         """The agent under the decoding of its grid with the best mean on validation seeds."""

@@ -171,7 +171,7 @@ def learning_curves(pipeline: Pipeline, cells: Sequence[Cell]) -> pd.DataFrame:
         if path is None:
             own = pipeline.run_checkpoint(cell)
             raise BenchError(f"{pipeline.curve_path(cell)} was recorded otherwise than now; remove {own} to train it again")
-        found.append(read_curve(path, _steps(pipeline, cell)))
+        found.append(read_curve(path, pipeline.steps(cell)))
         beside = _curve_beside_results(pipeline, cell)
         if path != beside:
             copy_file(path, beside)
@@ -180,23 +180,15 @@ def learning_curves(pipeline: Pipeline, cells: Sequence[Cell]) -> pd.DataFrame:
 
 def _curve_file(pipeline: Pipeline, cell: Cell) -> Path | None:
     """The whole learning curve of the cell's training, in the configuration that it would have now, or None."""
-    from qsft_bench.token_agent import identity
-
-    cls, sizes = _learner(cell), pipeline.scale(cell)
-    trained = identity(cls, pipeline.config(cell), sizes, pipeline.recipe(cell).sha256, cell.training_seed)
-    hashes = configurations(cls, cell, trained, sizes.options)
+    hashes = configurations(_learner(cell), cell, pipeline.identity(cell), pipeline.scale(cell).options)
     paths = [pipeline.curve_path(cell)]
     if pipeline.source == "published":
         paths.append(_curve_beside_results(pipeline, cell))
-    return next((path for path in paths if whole(path, _steps(pipeline, cell), hashes)), None)
+    return next((path for path in paths if whole(path, pipeline.steps(cell), hashes)), None)
 
 
 def _curve_beside_results(pipeline: Pipeline, cell: Cell) -> Path:
     return pipeline.results(cell.preset) / "curves" / cell.task / pipeline.curve_path(cell).name
-
-
-def _steps(pipeline: Pipeline, cell: Cell) -> int:
-    return pipeline.config(cell).training.gradient_steps(pipeline.scale(cell))
 
 
 def _learner(cell: Cell) -> Any:

@@ -24,14 +24,19 @@ def play_episodes(
 def stream(
     agent: Agent, spec: EnvSpec, options: dict[str, Any], seeds: Sequence[int], batch_size: int | None = None
 ) -> Iterator[Episode]:
-    """Play one episode for each seed in environments that `make_env` makes with `options`, privileged if the agent is.
+    """Play one episode for each seed in environments by `env_for`.
 
     Args:
         batch_size: most episodes side by side; `spec.side_by_side` if not given.
     """
-    known = {"privileged": True} if agent.privileged else {}
     size = batch_size or spec.side_by_side
-    return rollout(agent, lambda: make_env(spec, **options, **known), seeds, name=spec.name, batch_size=size)
+    return rollout(agent, lambda: env_for(agent, spec, options), seeds, name=spec.name, batch_size=size)
+
+
+def env_for(agent: Agent, spec: EnvSpec, options: dict[str, Any]) -> gymnasium.Env:
+    """What `make_env` makes with `options`, privileged if the agent is."""
+    known = {"privileged": True} if agent.privileged else {}
+    return make_env(spec, **options, **known)
 
 
 def rollout(

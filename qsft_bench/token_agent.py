@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from qsft_bench.agent import Agent
 from qsft_bench.dataset.tokens import TokenDataset
-from qsft_bench.episode import Action, Episode, Turn
+from qsft_bench.episode import Action, Episode
 from qsft_bench.errors import BenchError, did_you_mean
 from qsft_bench.files import atomic_directory, file_sha256, json_sha256, read_json, write_json, write_tensors
 from qsft_bench.model.decoder import Decoder, Outputs
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 DECODINGS = 8  # that every agent may try on validation seeds
-# Where most tokens are illegal and few data say so, values beyond the likely tokens are noise, and who never draws repeats what
-# is refused: betas for chess.
-LOW_BETAS: Mapping[str, Any] = {"sampled": (1.0, 2.0, 4.0, 8.0, 16.0), "greedy": (2.0, 4.0, 8.0), "temperature": 0.25}
 
 
 @dataclass(frozen=True)
@@ -312,8 +309,7 @@ class TokenAgent(Agent):
 
     def start_value(self, episodes: Sequence[Episode]) -> float | None:
         """Mean of `state_values` at the start of the episodes; None without values."""
-        starts = [Episode(episode.env, episode.seed, [Turn(episode.turns[0].observation)]) for episode in episodes]
-        values = self.state_values(starts)
+        values = self.state_values([episode.awaiting(0) for episode in episodes])
         return None if values is None else float(values.mean())
 
     @torch.no_grad()

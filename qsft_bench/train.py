@@ -134,7 +134,8 @@ def learning_rate(training: Training, step: int, steps: int, peak: float) -> flo
     return peak * (training.final + (1 - training.final) * 0.5 * (1 + math.cos(math.pi * share)))
 
 
-def _precision(wanted: str, device: str) -> str:
+def mixed_precision(wanted: str, device: str) -> str:
+    """accelerate's name of the precision `wanted` (`Training.precision`) on `device`."""
     if wanted != "auto":
         return wanted
     native = torch.cpu._is_avx512_bf16_supported() if device == "cpu" else torch.cuda.is_bf16_supported()
@@ -182,7 +183,7 @@ def train(learner: Learner, data: TokenDataset, run: Run, training: Training, id
     AcceleratorState._reset_state()  # accelerate remembers the precision of the first training in the process
     accelerator = Accelerator(
         cpu=run.device == "cpu",
-        mixed_precision=_precision(training.precision, run.device),
+        mixed_precision=mixed_precision(training.precision, run.device),
         log_with=list(run.trackers) or None,
         project_dir=str(run.directory) if run.trackers else None,
     )

@@ -30,11 +30,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from qsft_bench.agent import Agent
-from qsft_bench.episode import Episode, Turn
+from qsft_bench.episode import Episode
 from qsft_bench.errors import BenchError
 from qsft_bench.files import atomic_path
-from qsft_bench.registry import env_names, env_spec, make_env
-from qsft_bench.rollout import rollout
+from qsft_bench.registry import env_names, env_spec
+from qsft_bench.rollout import env_for, rollout
 from qsft_bench.spec import EnvSpec
 from qsft_bench.token_agent import TokenAgent
 
@@ -107,8 +107,7 @@ def film(agent: Agent, spec: EnvSpec, options: dict[str, Any], seed: int) -> Fil
         BenchError: as `check_draws`; or the environment cannot start.
     """
     check_draws(spec)
-    known = {"privileged": True} if agent.privileged else {}
-    env = RenderCollection(make_env(spec, **options, **known, render_mode="rgb_array"), pop_frames=False)
+    env = RenderCollection(env_for(agent, spec, {**options, "render_mode": "rgb_array"}), pop_frames=False)
     (episode,) = rollout(agent, lambda: env, [seed], name=spec.name)
     frames = [np.asarray(frame, np.uint8) for frame in env.frame_list]
     return Film(episode, frames, step_values(agent, episode), int(env.metadata.get("render_fps", 4)))
@@ -121,10 +120,7 @@ def step_values(agent: Agent, episode: Episode) -> NDArray[np.float64] | None:
     """
     if not isinstance(agent, TokenAgent):
         return None
-    turns = episode.turns
-    return agent.state_values(
-        [Episode(episode.env, episode.seed, [*turns[:k], Turn(turns[k].observation)]) for k in range(episode.length)]
-    )
+    return agent.state_values([episode.awaiting(turn) for turn in range(episode.length)])
 
 
 def pictures(shot: Film, title: str) -> list[Image.Image]:

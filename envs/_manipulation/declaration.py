@@ -35,7 +35,7 @@ COMMON: dict[str, Any] = {
         # The paper's 256 bins have none for 0; one more has.
         "paper": {
             **{"codec": "control:257", "context": 18, "options": {"bins": 257, "image_size": 48}},
-            **{"model": "rt1", "dataset_episodes": 300_000},
+            **{"model": "base", "dataset_episodes": 300_000},  # of RT-1's size: 28 M parameters
         },
     },
     "agents": ("random", "behaviour", "sft", "sft_greedy", "sft_temp", "filtered_bc", "ilql", "cql", "q_transformer", "qsft"),

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from qsft_bench.dataset.frames import pack, unpack
-from qsft_bench.episode import Episode, Observation, Turn
+from qsft_bench.episode import Episode, Turn
 from qsft_bench.errors import BenchError
 from qsft_bench.files import atomic_path, file_sha256, json_sha256, read_json, write_json
 
@@ -202,29 +202,19 @@ def episodes_from_table(table: pa.Table, env: str, source: str) -> Iterator[Epis
         BenchError: a reward or an action is missing, a reward is not finite, turns are out of order, or images are damaged;
             `source` is named.
     """
-    schema = _schema_of(table)
+    names = ("episode", "seed", "turn", "reward", "invalid", "log_likelihood", "terminated", "truncated", "success")
+    columns = [table[name].to_pylist() for name in names]
     turns: list[Turn] = []
-    images: NDArray[np.uint8] | None = None
-    for row in _rows(table):
-        number, index, reward, action = row["episode"], row["turn"], row["reward"], row["action"]
+    for (observation, action), number, seed, index, reward, invalid, likelihood, terminated, truncated, success in zip(
+        _seen_and_done(table, source), *columns, strict=True
+    ):
         if index != len(turns) or reward is None or not math.isfinite(reward):
             what = f"turn {index} where {len(turns)} is due" if index != len(turns) else f"reward {reward} at turn {index}"
             raise BenchError(f"{source}: episode {number} has {what}; generate or import the dataset again")
-        observation: Observation
-        if schema is SCHEMA:
-            observation = row["observation"]
-        else:
-            if index == 0:
-                where = f"{source}: episode {number}, turn 0"
-                images = None if row["frames"] is None else unpack(row["frames"], row["frames_shape"], where)
-            if images is not None and index >= len(images):
-                raise BenchError(f"{source}: episode {number} has no image at turn {index}; generate or import it again")
-            observation = {} if images is None else {"image": images[index], "proprio": np.array(row["proprio"], np.float32)}
-            action = None if action is None else np.array(action, np.float32)
-        turns.append(Turn(observation, action, reward, row["invalid"], row["log_likelihood"]))
-        if row["terminated"] or row["truncated"]:
+        turns.append(Turn(observation, action, reward, invalid, likelihood))
+        if terminated or truncated:
             try:
-                episode = Episode(env, row["seed"], turns, row["terminated"], row["truncated"], row["success"])
+                episode = Episode(env, seed, turns, terminated, truncated, success)
             except ValueError as error:
                 raise BenchError(f"{source}: {error}; generate or import the dataset again") from error
             yield episode
@@ -233,12 +223,20 @@ def episodes_from_table(table: pa.Table, env: str, source: str) -> Iterator[Epis
         raise BenchError(f"{source} ends inside an episode; generate or import the dataset again")
 
 
-def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
-    names = _schema_of(table).names
-    for batch in table.to_batches(max_chunksize=2**14):
-        yield from (
-            dict(zip(names, row, strict=True)) for row in zip(*(batch[name].to_pylist() for name in names), strict=True)
-        )
+def _seen_and_done(table: pa.Table, source: str) -> Iterator[tuple[Any, Any]]:
+    """Observation and action of every row."""
+    if _schema_of(table) is SCHEMA:
+        yield from zip(table["observation"].to_pylist(), table["action"].to_pylist(), strict=True)
+        return
+    images: NDArray[np.uint8] | None = None
+    columns = (table[name].to_pylist() for name in ("episode", "turn", "frames", "frames_shape", "proprio", "action"))
+    for number, index, block, shape, proprio, action in zip(*columns, strict=True):
+        if index == 0:
+            images = None if block is None else unpack(block, shape, f"{source}: episode {number}, turn 0")
+        if images is not None and index >= len(images):
+            raise BenchError(f"{source}: episode {number} has no image at turn {index}; generate or import it again")
+        seen = {} if images is None else {"image": images[index], "proprio": np.array(proprio, np.float32)}
+        yield seen, None if action is None else np.array(action, np.float32)
 
 
 def _schema_of(table: pa.Table) -> pa.Schema:

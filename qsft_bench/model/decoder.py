@@ -70,6 +70,10 @@ class Decoder:
         self.prefix = prefix
         self._cohorts: list[_Cohort] = []
 
+    @property
+    def device(self) -> torch.device:
+        return next(iter(self.networks.values())).device
+
     def forget(self, episodes: Sequence[Episode]) -> None:
         """Drop what is cached for these episodes."""
         gone = {(episode.env, episode.seed) for episode in episodes}
@@ -123,9 +127,8 @@ class Decoder:
         if begun is not None:
             rows = [[*row, *ids] for row, ids in zip(rows, begun, strict=True)]
         width = max(map(len, rows))
-        device = next(iter(self.networks.values())).device
-        ids = torch.tensor([row + [PAD] * (width - len(row)) for row in rows], device=device)
-        position = torch.tensor([index * width + len(row) - 1 for index, row in enumerate(rows)], device=device)
+        ids = torch.tensor([row + [PAD] * (width - len(row)) for row in rows], device=self.device)
+        position = torch.tensor([index * width + len(row) - 1 for index, row in enumerate(rows)], device=self.device)
         return {
             name: network.read(network.hidden(ids, **senses).flatten(0, 1)[position]) for name, network in self.networks.items()
         }
@@ -135,11 +138,8 @@ class Decoder:
         if self.codec.slots is None or not episodes:
             return {}
         images, numbers = zip(*(seen(episode.turns[-1].observation) for episode in episodes), strict=True)
-        device = next(iter(self.networks.values())).device
-        return {
-            "images": torch.from_numpy(np.stack(images)).to(device),
-            "numbers": torch.from_numpy(np.stack(numbers)).to(device),
-        }
+        stacked = {"images": np.stack(images), "numbers": np.stack(numbers)}
+        return {name: torch.from_numpy(value).to(self.device) for name, value in stacked.items()}
 
     def _prompt(self, episode: Episode) -> list[int]:
         ids = prompt(self.codec, episode, len(episode.turns) - 1, self.context, self.state)
@@ -165,9 +165,8 @@ class Decoder:
         self._cohorts = [cohort for cohort in self._cohorts if cohort.keys]
         fresh = [key for key in keys if key not in cached]
         if fresh:
-            device = next(iter(self.networks.values())).device
             self._cohorts.append(
-                _Cohort(fresh, [[] for _ in fresh], torch.zeros(len(fresh), 0, dtype=torch.bool, device=device))
+                _Cohort(fresh, [[] for _ in fresh], torch.zeros(len(fresh), 0, dtype=torch.bool, device=self.device))
             )
 
     def _feed(self, cohort: _Cohort, new: list[list[int]], senses: Mapping[str, torch.Tensor]) -> Outputs:

@@ -18,11 +18,12 @@ SIZES: Mapping[str, Mapping[str, int]] = {
     "tiny": {"n_embd": 160, "n_layer": 1, "n_head": 8, "n_inner": 448},
     "mini": {"n_embd": 256, "n_layer": 4, "n_head": 4, "n_inner": 1024},
     "base": {"n_embd": 512, "n_layer": 8, "n_head": 8, "n_inner": 2048},
-    "rt1": {"n_embd": 512, "n_layer": 8, "n_head": 8, "n_inner": 2048},
     "gpt2-medium-random": {"n_embd": 1024, "n_layer": 24, "n_head": 16, "n_inner": 4096},
 }
-# Channels of the image stem's convolutions, each of which halves the image, by the name of the size; `rt1` pools by attention.
-STEMS: Mapping[str, Sequence[int]] = {"nano": (8, 16), "tiny": (16, 32, 64), "mini": (32, 64, 128), "rt1": (64, 128, 256, 512)}
+# Channels of the image stem's convolutions, each of which halves the image. These sizes read all places out (`ReadOut`),
+# larger ones have the last and pool by attention (`TokenLearner`).
+SMALL_STEMS: Mapping[str, Sequence[int]] = {"nano": (8, 16), "tiny": (16, 32, 64), "mini": (32, 64, 128)}
+LARGE_STEM = (64, 128, 256, 512)
 EAGER_WIDTH = 256  # up to this width plain attention is faster than the fused kernel on a CPU, twice so in bfloat16
 
 
@@ -151,7 +152,7 @@ class Stem(nn.Module):
     def __init__(self, model: str, width: int, slots: Slots) -> None:
         super().__init__()
         self.slots = slots
-        channels = STEMS.get(model, STEMS["rt1"])
+        channels = SMALL_STEMS.get(model, LARGE_STEM)
         layers: list[nn.Module] = []
         before, (height, across, _) = 3, slots.image
         for index, after in enumerate(channels):
@@ -159,7 +160,7 @@ class Stem(nn.Module):
             layers += [nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2), nn.GroupNorm(8, after), nn.GELU()]
             before, height, across = after, -(-height // 2), -(-across // 2)
         self.features = nn.Sequential(*layers)
-        pooling = TokenLearner if channels == STEMS["rt1"] else ReadOut
+        pooling = ReadOut if model in SMALL_STEMS else TokenLearner
         self.pool = pooling(before, height * across, slots.image_tokens, width)
         self.numbers = nn.Sequential(nn.Linear(slots.numbers, width), nn.GELU(), nn.Linear(width, width))
 

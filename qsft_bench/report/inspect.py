@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from qsft_bench.episode import Episode, Observation, Turn, brief
+from qsft_bench.episode import Episode, Observation, brief
 from qsft_bench.token_agent import TokenAgent
 
 
@@ -56,7 +56,7 @@ def decisions(agent: TokenAgent, episode: Episode, alternatives: int = 5) -> Ite
     """
     codec = agent.codec
     for turn in range(episode.length):
-        so_far = Episode(episode.env, episode.seed, [*episode.turns[:turn], Turn(episode.turns[turn].observation)])
+        so_far = episode.awaiting(turn)
         action = episode.turns[turn].action
         if action is None:
             raise ValueError(f"turn {turn} of episode {episode.seed} has no action")
@@ -116,10 +116,10 @@ def _shown(observation: Observation) -> str:
 
 def _image(observation: Observation) -> str | None:
     """The observation's image as a `data:` URI of a PNG three times its size, or None if it has none."""
-    from PIL import Image
-
     if not isinstance(observation, Mapping) or "image" not in observation:
         return None
+    from PIL import Image
+
     picture, file = Image.fromarray(observation["image"]), io.BytesIO()
     picture.resize((3 * picture.width, 3 * picture.height), Image.Resampling.NEAREST).save(file, "PNG")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
