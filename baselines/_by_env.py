@@ -19,7 +19,7 @@ HALF_AS_LONG: Mapping[str, Mapping[str, Any]] = {env: {"training": Training(step
 AS_LONG_AS_BOTH: Mapping[str, Mapping[str, Any]] = {env: {"training": Training(steps=1.5)} for env in ARM}
 """`overrides` of who starts from random weights: as many steps as SFT and an agent that starts from it take together."""
 
-LOW_BETAS: Mapping[str, Any] = {"sampled": (1.0, 2.0, 4.0, 8.0, 16.0), "greedy": (2.0, 4.0, 8.0), "temperature": 0.25}
+LOW_BETAS: Mapping[str, Any] = {"sampled": (2.0, 4.0, 8.0, 16.0), "greedy": (4.0, 8.0, 16.0, 32.0), "temperature": 0.25}
 """For `beta_grid` in the chess endings. Most moves are illegal and few data say so: values beyond the likely moves are noise,
 and who never draws repeats what is refused."""
 

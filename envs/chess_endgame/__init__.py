@@ -39,8 +39,8 @@ SPEC = EnvSpec(
         ),
         # Here the exact behaviour at its best temperature (.7, of 1, .7, .5 and 0) reaches .475.
         "habit": Tier(
-            behaviour={"best": 0.9, "habit": 0.48, "illegal": 0.01},
-            summary="90% the best move, but with White's king on a light square 42%, and 48% an idle one; 1% illegal",
+            behaviour={"best": 0.9, "habit": 0.48, "illegal": 0.007, "insist": 0.3},
+            summary="90% the best move, but with White's king on a light square 42%, and 48% an idle one; .7% illegal",
             references={"random": 0.005, "behaviour": 0.173, "greedy_behaviour": 0.065, "ceiling": 0.94},
         ),
     },
@@ -52,7 +52,6 @@ SPEC = EnvSpec(
             "steps": 8_000,
             "batch_size": 64,
             "learning_rate": 5e-3,
-            "tiers": ("base",),
         },
         "standard": {**_THREE, "dataset_episodes": 100_000},
         "paper": {"codec": "characters", "dataset_episodes": 100_000},
