@@ -1,4 +1,4 @@
-"""Network: a causal transformer of the transformers library with named heads, read at action positions only."""
+"""Network: a causal transformer of the transformers library with named heads, read where a loss needs them only."""
 
 from __future__ import annotations
 
@@ -124,9 +124,14 @@ class Network(nn.Module):
             embedded = embedded.masked_scatter((ids == slot)[..., None], found.to(embedded.dtype))
         return self.backbone(inputs_embeds=embedded, **options).last_hidden_state
 
-    def forward(self, batch: TokenBatch) -> dict[str, torch.Tensor]:
-        """Every head's output (K, outputs) at the action tokens of a batch."""
-        return self.read(self.hidden(batch.ids, batch.images, batch.numbers).flatten(0, 1)[batch.position])
+    def forward(self, batch: TokenBatch, position: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        """Every head's output (P, outputs) at `position` (P,), or (K, outputs) at the action tokens of a batch.
+
+        Args:
+            position: indices into the flattened (B * T) tokens; `batch.position` if not given.
+        """
+        hidden = self.hidden(batch.ids, batch.images, batch.numbers).flatten(0, 1)
+        return self.read(hidden[batch.position if position is None else position])
 
     def read(self, hidden: torch.Tensor) -> dict[str, torch.Tensor]:
         """Every head's output on hidden states (..., D); not in mixed precision, since values are differences of logits."""

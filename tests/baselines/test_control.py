@@ -32,6 +32,7 @@ AGENTS: dict[str, dict[str, Any]] = {
     "ilql": {"polyak": 0.05},  # values must come from the second token to the first
     "cql": {},
     "q_transformer": {},
+    "archer": {},
     "qsft": {},
 }
 SCALE = replace(toys.SCALE, context=16, steps=300, batch_size=32)

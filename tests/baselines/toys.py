@@ -25,14 +25,14 @@ from qsft_bench.train import Run, Training
 
 
 class Tables(nn.Module):
-    """Stands where a Network stands: each head is a table of logits (states, V), looked up at the state's id."""
+    """Stands where a Network stands: each head is a table of logits (states, V), looked up at the id of the token read."""
 
     def __init__(self, **heads: Any) -> None:
         super().__init__()
         self.heads = nn.ParameterDict({name: nn.Parameter(torch.as_tensor(table).clone()) for name, table in heads.items()})
 
-    def forward(self, batch: TokenBatch) -> dict[str, torch.Tensor]:
-        return self.at(batch.ids.flatten()[batch.position])
+    def forward(self, batch: TokenBatch, position: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        return self.at(batch.ids.flatten()[batch.position if position is None else position])
 
     def at(self, states: torch.Tensor) -> dict[str, torch.Tensor]:
         """The rows of every head's table at `states` (K,)."""

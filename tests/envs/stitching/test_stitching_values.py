@@ -149,12 +149,18 @@ def mean_return(agent: object, count: int = 1000) -> float:
 ERROR = 3 * 0.7 / 1000**0.5  # three standard errors of 1,000 episodes
 
 
-@pytest.mark.parametrize("agent", ["qsft", "ilql"])
+GREEDY = {
+    "qsft": QSFTDecoding(greedy=True),
+    "ilql": ILQLDecoding(beta=256, greedy=True),
+    "archer": Decoding(greedy=True),
+}
+
+
+@pytest.mark.parametrize("agent", GREEDY)
 def test_values_put_the_halves_together(pipeline: Pipeline, agent: str) -> None:
     player, _ = pipeline.player(Cell(agent, "stitching"))
     assert mean_return(player) == pytest.approx(OPTIMUM, abs=ERROR)
-    greedy = ILQLDecoding(beta=256, greedy=True) if agent == "ilql" else QSFTDecoding(greedy=True)
-    right = play_episodes(player.with_decoding(greedy), SPEC, {}, SPEC.validation_seeds[:300])
+    right = play_episodes(player.with_decoding(GREEDY[agent]), SPEC, {}, SPEC.validation_seeds[:300])
     assert all(episode.success for episode in right)
 
 
