@@ -384,9 +384,10 @@ class Pipeline:
             queue = manager.Queue()
             worker = replace(self, jobs=1, progress=_QueueProgress(queue))
             waiting, running, finished = list(cells), dict[Future[pd.DataFrame], Cell](), dict[Cell, pd.DataFrame]()
+            needs = {cell: prerequisites(cell) for cell in cells}
             while waiting or running:
-                busy = set(running.values())
-                for cell in [cell for cell in waiting if not _blocked(cell, waiting, busy)]:
+                undone = {*waiting, *running.values()}
+                for cell in [cell for cell in waiting if undone.isdisjoint(needs[cell])]:
                     waiting.remove(cell)
                     running[pool.submit(worker._work, cell, cell in played)] = cell
                 ready, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
@@ -436,10 +437,6 @@ class _QueueProgress:
 def prerequisites(cell: Cell) -> list[Cell]:
     """The cells that must be trained before this one."""
     return [replace(cell, agent=name) for name in agent_class(cell.agent).prerequisites]
-
-
-def _blocked(cell: Cell, waiting: Sequence[Cell], busy: set[Cell]) -> bool:
-    return any(needed in busy or needed in waiting for needed in prerequisites(cell))
 
 
 def learns(agent: str) -> bool:

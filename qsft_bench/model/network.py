@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from qsft_bench.errors import BenchError, did_you_mean
+from qsft_bench.model.reading import hidden_at
 from qsft_bench.tokens import Slots, TokenBatch
 
 SIZES: Mapping[str, Mapping[str, int]] = {
@@ -117,12 +118,14 @@ class Network(nn.Module):
             images: (N, height, width, 3) uint8 and numbers: (N, P), which fill the slots of `ids` from left to right, row by
                 row; None where there are none.
         """
-        if images is None or numbers is None:
-            return self.backbone(input_ids=ids, **options).last_hidden_state
+        return self.backbone(inputs_embeds=self._embedded(ids, images, numbers), **options).last_hidden_state
+
+    def _embedded(self, ids: torch.Tensor, images: torch.Tensor | None, numbers: torch.Tensor | None) -> torch.Tensor:
         embedded = self.backbone.wte(ids)
-        for slot, found in self.stem(images, numbers).items():
-            embedded = embedded.masked_scatter((ids == slot)[..., None], found.to(embedded.dtype))
-        return self.backbone(inputs_embeds=embedded, **options).last_hidden_state
+        if images is not None and numbers is not None:
+            for slot, found in self.stem(images, numbers).items():
+                embedded = embedded.masked_scatter((ids == slot)[..., None], found.to(embedded.dtype))
+        return embedded
 
     def forward(self, batch: TokenBatch, position: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         """Every head's output (P, outputs) at `position` (P,), or (K, outputs) at the action tokens of a batch.
@@ -130,8 +133,8 @@ class Network(nn.Module):
         Args:
             position: indices into the flattened (B * T) tokens; `batch.position` if not given.
         """
-        hidden = self.hidden(batch.ids, batch.images, batch.numbers).flatten(0, 1)
-        return self.read(hidden[batch.position if position is None else position])
+        embedded = self._embedded(batch.ids, batch.images, batch.numbers)
+        return self.read(hidden_at(self.backbone, embedded, batch.position if position is None else position))
 
     def read(self, hidden: torch.Tensor) -> dict[str, torch.Tensor]:
         """Every head's output on hidden states (..., D); not in mixed precision, since values are differences of logits."""
