@@ -18,6 +18,7 @@ from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.errors import BenchError
 from qsft_bench.files import json_sha256, write_tensors
 from qsft_bench.model.network import Networks
+from qsft_bench.muon import Float32Muon
 from qsft_bench.preset import Scale
 from qsft_bench.tokens import TokenBatch
 
@@ -138,12 +139,18 @@ def mixed_precision(wanted: str, device: str) -> str:
     """accelerate's name of the precision `wanted` (`Training.precision`) on `device`."""
     if wanted != "auto":
         return wanted
-    native = torch.cpu._is_avx512_bf16_supported() if device == "cpu" else torch.cuda.is_bf16_supported()
-    return "bf16" if native else "no"
+    return "bf16" if computes_bfloat16(device) else "no"
 
 
-def make_optimizers(named: Mapping[str, nn.Parameter], training: Training, peak: float) -> list[torch.optim.Optimizer]:
-    """The optimisers of these parameters; each group's `peak` is what the schedule scales."""
+def computes_bfloat16(device: str) -> bool:
+    """Whether `device` computes in bfloat16 natively; else it is far slower than float32."""
+    return torch.cuda.is_bf16_supported() if device != "cpu" else torch.cpu._is_avx512_bf16_supported()
+
+
+def make_optimizers(
+    named: Mapping[str, nn.Parameter], training: Training, peak: float, device: str = "cpu"
+) -> list[torch.optim.Optimizer]:
+    """The optimisers of these parameters, which will be on `device`; each group's `peak` is what the schedule scales."""
     inner = [p for name, p in named.items() if training.optimizer == "muon" and p.ndim == 2 and ".backbone.h." in name]
     chosen = set(map(id, inner))
     rest = [p for p in named.values() if id(p) not in chosen]
@@ -155,9 +162,8 @@ def make_optimizers(named: Mapping[str, nn.Parameter], training: Training, peak:
     if inner:
         rate = peak * training.muon_rate
         muon = [{"params": inner, "peak": rate}]
-        optimizers.append(
-            torch.optim.Muon(muon, lr=rate, weight_decay=training.weight_decay, momentum=0.95, adjust_lr_fn="original")
-        )
+        kind = torch.optim.Muon if computes_bfloat16(device) else Float32Muon
+        optimizers.append(kind(muon, lr=rate, weight_decay=training.weight_decay, momentum=0.95, adjust_lr_fn="original"))
     return optimizers
 
 
@@ -197,7 +203,7 @@ def train(learner: Learner, data: TokenDataset, run: Run, training: Training, id
         parameter.requires_grad_(False)
     for parameter in named.values():
         parameter.requires_grad_(True)
-    optimizers = make_optimizers(named, training, peak)
+    optimizers = make_optimizers(named, training, peak, run.device)
     module.to(accelerator.device)
     start, history = state.restore(learner.networks, optimizers, named)
     wrapped, *optimizers = accelerator.prepare(module, *optimizers)

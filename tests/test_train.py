@@ -132,7 +132,9 @@ def test_accumulated_micro_batches_are_one_larger_batch(
 ) -> None:
     """Under plain gradient descent, and with rows of different length: a mean over tokens is not a mean of means."""
 
-    def descent(named: dict[str, torch.nn.Parameter], training: Training, peak: float) -> list[torch.optim.Optimizer]:
+    def descent(
+        named: dict[str, torch.nn.Parameter], training: Training, peak: float, device: str
+    ) -> list[torch.optim.Optimizer]:
         return [torch.optim.SGD([{"params": list(named.values()), "peak": 1.0}], lr=1.0)]
 
     monkeypatch.setattr("qsft_bench.train.make_optimizers", descent)
