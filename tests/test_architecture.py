@@ -17,7 +17,7 @@ FLOORS = [
     {"curves"},
     {"evaluate", "token_agent", "stats"},
     {"train", "dataset", "model"},
-    {"tokens", "rollout", "preset", "registry", "workers"},
+    {"tokens", "rollout", "preset", "registry", "workers", "muon"},
     {"agent"},
     {"spec", "episode", "control", "noise", "files", "errors", "llm"},
 ]
