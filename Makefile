@@ -127,6 +127,8 @@ $(STAMP):
 	$(PIP) install -c constraints.txt -e '.[dev,chess,llm]'; \
 	$(PIP) install -q --only-binary pybullet -c constraints.txt -e '.[manipulation]' \
 	  || echo 'PyBullet has no wheel for this machine, and is left out with the arm: pip install -e ".[manipulation]" builds it'; \
+	$(PIP) install -q -c constraints.txt -e '.[alfworld]' \
+	  || echo 'the engine of ALFWorld could not be built (it takes cmake and a C++ compiler; Debian: apt-get install cmake g++), and its columns are left out: pip install -c constraints.txt -e ".[alfworld]" tries again'; \
 	$(STOCKFISH); \
 	rm -f $(VENV)/.installed-*; \
 	touch $@; \

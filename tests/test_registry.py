@@ -141,7 +141,7 @@ def test_an_environment_must_be_a_spec(other_package: ModuleType, monkeypatch: p
     ("call", "name", "message"),
     [
         (agent_class, "qstf", r"^unknown agent 'qstf'; did you mean .*qsft"),
-        (env_spec, "wordl", r"^unknown environment 'wordl'; did you mean wordle\?$"),
+        (env_spec, "wordl", r"^unknown environment 'wordl'; did you mean wordle or alfworld\?$"),
         (env_spec, "zzzz", r"^unknown environment 'zzzz'; known: .*wordle"),
     ],
 )

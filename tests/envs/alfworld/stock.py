@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from envs._alfworld.engine import Scene, domain, wheel
-from envs._alfworld.games import Game
+from envs.alfworld.engine import Scene, domain, wheel
+from envs.alfworld.games import Game
 
 
 class Stock:

@@ -7,9 +7,9 @@ import pytest
 pytest.importorskip("alfworld", reason="needs the extra `alfworld`")
 pytest.importorskip("fast_downward", reason="needs textworld[pddl]")
 
-from envs._alfworld.behaviour import ERRORS, Erring, Expert, Player, Uniform
-from envs._alfworld.declaration import TIERS
-from envs._alfworld.env import ALFWorld
+from envs.alfworld import SPEC
+from envs.alfworld.behaviour import ERRORS, Erring, Expert, Player, Uniform
+from envs.alfworld.env import ALFWorld
 from qsft_bench.episode import Episode, Turn
 from qsft_bench.errors import BenchError
 from qsft_bench.rollout import rollout
@@ -63,9 +63,9 @@ def test_a_forgotten_step_is_never_meant() -> None:
             assert not any(action.startswith(("clean", "heat", "cool")) for action in done[:brought])
 
 
-@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("tier", SPEC.tiers)
 def test_an_episode_depends_on_its_seed_alone(tier: str) -> None:
-    player = Erring(**TIERS[tier].behaviour)
+    player = Erring(**SPEC.tiers[tier].behaviour)
     together, alone = play(player, range(20, 24), batch_size=4), play(player, range(20, 24), batch_size=1)
     assert together == alone
     assert not any(episode.invalid_actions for episode in together)

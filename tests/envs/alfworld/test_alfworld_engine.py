@@ -15,11 +15,11 @@ import pytest
 pytest.importorskip("alfworld", reason="needs the extra `alfworld`")
 pytest.importorskip("fast_downward", reason="needs textworld[pddl]")
 
-from envs._alfworld import engine as engine_module
-from envs._alfworld.behaviour import Expert
-from envs._alfworld.engine import NOTHING, Engine, give_back, lease, translate, wheel
-from envs._alfworld.env import know
-from envs._alfworld.games import generate
+from envs.alfworld import engine as engine_module
+from envs.alfworld.behaviour import Expert
+from envs.alfworld.engine import NOTHING, Engine, give_back, lease, translate, wheel
+from envs.alfworld.env import know
+from envs.alfworld.games import generate
 from qsft_bench.errors import BenchError
 from tests.envs.alfworld.stock import Stock
 
@@ -111,8 +111,8 @@ def test_a_problem_that_is_none_is_an_error() -> None:
 def test_arguments_environment_and_home_stay_as_they_were(tmp_path: Path) -> None:
     program = """
 import json, os, sys
-from envs._alfworld.engine import lease
-from envs._alfworld.games import generate
+from envs.alfworld.engine import lease
+from envs.alfworld.games import generate
 lease().start(generate("valid_seen", 0))
 print(json.dumps([sys.argv, os.environ.get("ALFWORLD_DATA"), os.listdir(os.environ["HOME"])]))
 """

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 pytest.importorskip("alfworld", reason="needs the extra `alfworld`")
 pytest.importorskip("fast_downward", reason="needs textworld[pddl]")
 
-from envs._alfworld.behaviour import Expert
-from envs._alfworld.engine import NOTHING
-from envs._alfworld.env import HELD_OUT, HORIZON, ALFWorld
-from envs._alfworld.games import COLUMNS
-from envs._alfworld.render import Seen, draw
+from envs.alfworld.behaviour import Expert
+from envs.alfworld.engine import NOTHING
+from envs.alfworld.env import HELD_OUT, HORIZON, ALFWorld
+from envs.alfworld.games import COLUMNS
+from envs.alfworld.render import Seen, draw
 from qsft_bench.errors import BenchError
 
 GENERATED: dict[str, Any] = {"games": "generated", "split": "valid_seen"}

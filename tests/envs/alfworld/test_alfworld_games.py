@@ -14,9 +14,9 @@ import pytest
 pytest.importorskip("alfworld", reason="needs the extra `alfworld`")
 pytest.importorskip("fast_downward", reason="needs textworld[pddl]")
 
-from envs._alfworld.engine import give_back, lease, wheel
-from envs._alfworld.games import COLUMNS, FOLDER, GENERATED, VARIABLE, Game, Official, Split, digest, games, generate, task_type
-from envs._alfworld.publish import PUBLISHED, moves_to_win
+from envs.alfworld.engine import give_back, lease, wheel
+from envs.alfworld.games import COLUMNS, FOLDER, GENERATED, VARIABLE, Game, Official, Split, digest, games, generate, task_type
+from envs.alfworld.publish import PUBLISHED, moves_to_win
 from qsft_bench.errors import BenchError
 
 SPLITS = tuple(GENERATED)
@@ -26,7 +26,7 @@ TEST_DATA = Path(os.environ.get("QSFT_BENCH_TESTDATA", "nowhere")) / "alfworld"
 
 def test_a_game_is_the_same_in_any_process() -> None:
     program = """
-from envs._alfworld.games import GENERATED, digest, generate
+from envs.alfworld.games import GENERATED, digest, generate
 print(digest(generate(split, number) for split in GENERATED for number in range(12)))
 """
     path = os.pathsep.join(filter(None, (str(REPOSITORY), *sys.path)))

@@ -6,7 +6,7 @@ that list, at places that the wheel's affordances allow. The task is one of six 
 this room has, so that every game can be won; the target never lies where it is to go.
 
 Rooms are split as the wheel does: 96 to train in and 24 never seen there. `splits.json` has what each split holds, by hash;
-`python -m envs._alfworld.publish` writes it, after the expert has won every game.
+`python -m envs.alfworld.publish` writes it, after the expert has won every game.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args, overload
 
-from envs._alfworld.engine import wheel
+from envs.alfworld.engine import wheel
 from qsft_bench.errors import BenchError, did_you_mean
 
 Split = Literal["train", "valid_seen", "valid_unseen"]

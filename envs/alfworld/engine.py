@@ -30,7 +30,7 @@ from qsft_bench.errors import BenchError
 if TYPE_CHECKING:
     from types import CodeType
 
-    from envs._alfworld.games import Game
+    from envs.alfworld.games import Game
 
 VERSIONS = {"textworld": "1.7.0", "alfworld": "0.4.2"}  # those compared
 INSTALL = "pip install alfworld==0.4.2 'textworld[pddl]==1.7.0'"
@@ -404,6 +404,15 @@ def _textgen() -> Any:
     with _untouched_arguments():
         from textworld.envs.pddl import textgen
     return textgen
+
+
+def check_installed() -> None:
+    """Refuse to begin where no game could be played.
+
+    Raises:
+        BenchError: alfworld or TextWorld's planner is not installed, or in another version than was compared.
+    """
+    _fast_downward()
 
 
 _idle: list[Engine] = []

@@ -1,8 +1,8 @@
 """Measure every number of the tiers: what the data and the reference players score, over the same games and noise.
 
 ```
-python -m envs._alfworld.calibrate              # four minutes of one core; what it prints stands in declaration.py
-python -m envs._alfworld.calibrate --episodes 600 --split train       # slower: a game of its own for every episode
+python -m envs.alfworld.calibrate              # four minutes of one core; what it prints stands in __init__.py
+python -m envs.alfworld.calibrate --episodes 600 --split train       # slower: a game of its own for every episode
 ```
 
 Success falls with `errors`, about as (1 - errors * p) for each step of a task, and with 1 - `habit`.
@@ -16,10 +16,10 @@ from collections import defaultdict
 from functools import partial
 from typing import get_args
 
-from envs._alfworld.behaviour import Erring, Expert, Player, Uniform
-from envs._alfworld.declaration import TIERS
-from envs._alfworld.env import ALFWorld
-from envs._alfworld.games import COLUMNS, Split
+from envs.alfworld import SPEC
+from envs.alfworld.behaviour import Erring, Expert, Player, Uniform
+from envs.alfworld.env import ALFWorld
+from envs.alfworld.games import COLUMNS, Split
 from qsft_bench.rollout import rollout
 
 FIRST_SEED = 2**32
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=2_400)
     parser.add_argument("--split", choices=get_args(Split), default="valid_seen")
     arguments = parser.parse_args()
-    players: dict[str, Player] = {f"{name}: {tier.behaviour}": Erring(**tier.behaviour) for name, tier in TIERS.items()}
+    players: dict[str, Player] = {f"{name}: {tier.behaviour}": Erring(**tier.behaviour) for name, tier in SPEC.tiers.items()}
     players["the mode of base"] = Mode()
     players["the mode of habit"] = Mode(habit=1.0)
     players["random"] = Uniform()

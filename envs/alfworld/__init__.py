@@ -1,4 +1,5 @@
-"""A draft of the declaration; nothing is registered here.
+"""ALFWorld: household tasks in text, on the real engine. The declaration; `env.py` plays the games of `games.py` on
+`engine.py`, `render.py` draws what the text has revealed, `behaviour.py` collects the data.
 
 A seed decides about the game too: those of datasets draw from the 1,200 games of training, those that validate and test from
 120 other games in the same rooms. The mode of `base` makes the errors that are made more often than not: it brings an untreated
@@ -9,7 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from envs._alfworld.games import COLUMNS
+from envs import register
+from envs.alfworld.games import COLUMNS
 from qsft_bench.spec import AGENTS, EnvSpec, Tier
 
 
@@ -17,7 +19,7 @@ def _scores(*scores: float) -> dict[str, float]:
     return dict(zip(COLUMNS.values(), scores, strict=True))
 
 
-# `python -m envs._alfworld.calibrate` measured what stands in the tiers: 2,400 episodes a player, each column within .05. In
+# `python -m envs.alfworld.calibrate` measured what stands in the tiers: 2,400 episodes a player, each column within .05. In
 # all, the data of `base` win 35.3% and those of `habit` 34.9%, each within 2%.
 _RANDOM = _scores(0.021, 0.008, 0.0, 0.0, 0.0, 0.0)
 TIERS = {
@@ -57,9 +59,9 @@ SPEC = EnvSpec(
     state="transcript",
     discount=0.97,  # a win is worth more the sooner it comes, or to look about would cost nothing
     metric="success",
-    behaviour="envs._alfworld.behaviour:Erring",
-    random="envs._alfworld.behaviour:Uniform",
-    solver="envs._alfworld.behaviour:Expert",
+    behaviour="envs.alfworld.behaviour:Erring",
+    random="envs.alfworld.behaviour:Uniform",
+    solver="envs.alfworld.behaviour:Expert",
     agents=AGENTS,
     tiers=TIERS,
     scales={
@@ -75,3 +77,5 @@ SPEC = EnvSpec(
     side_by_side=8,
     shard_episodes=2_000,
 )
+
+register(SPEC.id, "envs.alfworld.env:ALFWorld")

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from envs._alfworld.engine import wheel
-from envs._alfworld.env import Facts, check_options
-from envs._alfworld.games import LAMPS, TREATMENTS
+from envs.alfworld.engine import wheel
+from envs.alfworld.env import Facts, check_options
+from envs.alfworld.games import LAMPS, TREATMENTS
 from qsft_bench.agent import Agent
 from qsft_bench.episode import Action, Episode
 from qsft_bench.errors import BenchError

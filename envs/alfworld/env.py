@@ -13,9 +13,9 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from envs._alfworld.engine import Engine, Scene, give_back, grammar, lease
-from envs._alfworld.games import Game, Source, Split, games
-from envs._alfworld.render import CANVAS, Seen, draw
+from envs.alfworld.engine import Engine, Scene, check_installed, give_back, grammar, lease
+from envs.alfworld.games import Game, Source, Split, games
+from envs.alfworld.render import CANVAS, Seen, draw
 from qsft_bench.errors import BenchError, did_you_mean
 
 HORIZON = 30
@@ -91,6 +91,7 @@ class ALFWorld(gymnasium.Env[Observation, str]):
         privileged: bool = False,
     ) -> None:
         check_options(obs, split, games, image_size)
+        check_installed()
         if render_mode not in (None, "rgb_array"):
             raise BenchError(f"alfworld: render_mode={render_mode!r} must be 'rgb_array' or None")
         self.render_mode = render_mode

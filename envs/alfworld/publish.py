@@ -1,7 +1,7 @@
 """Let the expert win every generated game, then write what the splits hold into `splits.json`.
 
 ```
-python -m envs._alfworld.publish        # ten minutes of one core
+python -m envs.alfworld.publish        # ten minutes of one core
 ```
 """
 
@@ -12,10 +12,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from envs._alfworld.behaviour import Expert
-from envs._alfworld.engine import VERSIONS, Engine, give_back, lease
-from envs._alfworld.env import HORIZON, know
-from envs._alfworld.games import GENERATED, Game, digest, games
+from envs.alfworld.behaviour import Expert
+from envs.alfworld.engine import VERSIONS, Engine, give_back, lease
+from envs.alfworld.env import HORIZON, know
+from envs.alfworld.games import GENERATED, Game, digest, games
 
 PUBLISHED = Path(__file__).with_name("splits.json")
 
