@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -38,6 +38,8 @@ class Turn:
         invalid: why the environment refused `action`, or None.
         log_likelihood: exact log-probability of `action` under the policy that chose it, in nats, where it is known.
         facts: what the simulator knows, for scripted experts (`Agent.privileged`); in memory only, never stored.
+        choices: every action that the environment would not refuse, where it lists them (`info["admissible"]`), else None; for
+            constrained decoding, in memory only, never stored.
     """
 
     observation: Observation
@@ -46,6 +48,12 @@ class Turn:
     invalid: str | None = None
     log_likelihood: float | None = None
     facts: Any = field(default=None, compare=False)
+    choices: Sequence[str] | None = field(default=None, compare=False)
+
+    @classmethod
+    def opened(cls, observation: Observation, info: Mapping[str, Any]) -> Self:
+        """The turn that `Env.reset` or `Env.step` opened by returning `observation` and `info`."""
+        return cls(observation, facts=info.get("facts"), choices=info.get("admissible"))
 
 
 @dataclass(slots=True)
@@ -126,7 +134,7 @@ class Episode:
         turn.reward = float(reward)
         turn.invalid = info.get("invalid")
         turn.log_likelihood = log_likelihood
-        self.turns.append(Turn(observation, facts=info.get("facts")))
+        self.turns.append(Turn.opened(observation, info))
         self.terminated, self.truncated = terminated, truncated
         if terminated or truncated:
             self.success = bool(info.get("success", False))

@@ -315,6 +315,9 @@ class Pipeline:
         if cell.agent in self.decodings:
             agent = agent.with_decoding(self.decodings[cell.agent])
             identity_hash = json_sha256([identity_hash, asdict(agent.decoding)])
+        agent.meta["constrained"] = sizes.constrained  # as the scale says now, whatever it said in training
+        if sizes.constrained:
+            identity_hash = json_sha256([identity_hash, "constrained"])
         return agent, Origin(agent.meta["dataset"], identity_hash, commit(), dict(sizes.options))
 
     def records(self, cell: Cell, episodes: int | None = None) -> pd.DataFrame:

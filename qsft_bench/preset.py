@@ -24,6 +24,7 @@ class Scale:
         context: most tokens of a row; longer transcripts keep the instruction and the newest turns.
         steps: gradient steps of each training stage.
         batch_size: rows a gradient step.
+        constrained: whether learned agents choose only among the actions that the environment lists, where it lists them.
         learning_rate: peak of the cosine schedule.
         evaluation_episodes: test episodes of a cell.
         validation_episodes: episodes of each validation evaluation (tuning).
@@ -42,6 +43,7 @@ class Scale:
     context: int = 256
     steps: int = 1_000
     batch_size: int = 64
+    constrained: bool = False
     learning_rate: float = 1e-3
     evaluation_episodes: int = 100
     validation_episodes: int = 100

@@ -292,7 +292,10 @@ def provenance(pipeline: Pipeline, cells: Sequence[Cell], stages: dict[str, floa
             heading = spec.column(column, cell.tier)
             decoding.setdefault(cell.agent, {})[heading] = agent.decoding.describe()
             options = ", ".join(f"{key}={value}" for key, value in sizes.options.items()) or "default"
-            datasets[heading] = f"{recipe(spec, cell.tier, sizes).episodes:,} episodes, {options}, tokens: {sizes.codec}"
+            size = f"{recipe(spec, cell.tier, sizes).episodes:,} episodes"
+            datasets[heading] = f"{size}, {options}, tokens: {sizes.codec}"
+            if sizes.constrained:
+                datasets[heading] += "; learned agents choose among the admissible actions"
             if "training" in agent.meta:
                 training.setdefault(cell.agent, {})[heading] = _training(agent)
     return {**_made_here(stages), "decoding": decoding, "datasets": datasets, "training": training}

@@ -74,7 +74,7 @@ def play(agent: Agent, envs: Sequence[gymnasium.Env], seeds: Sequence[int], name
     episodes = []
     for seed, env in zip(seeds, envs, strict=False):
         observation, info = env.reset(seed=seed)
-        episodes.append(Episode(name, seed, [Turn(observation, facts=info.get("facts"))]))
+        episodes.append(Episode(name, seed, [Turn.opened(observation, info)]))
     playing = list(zip(episodes, envs, strict=False))
     while playing:
         waiting = [episode for episode, _ in playing]

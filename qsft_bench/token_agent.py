@@ -220,6 +220,7 @@ class TokenAgent(Agent):
         self.meta = {
             **{key: data.meta[key] for key in ("env", "tier", "return_bounds", "mean_return")},
             **{key: data.meta["recipe"][key] for key in ("dataset", "context", "state", "discount")},
+            **({"constrained": True} if run.scale.constrained else {}),
             "identity": identity(type(self), self.config, run.scale, data.meta["dataset_recipe"], run.seed),
         }
         if self.reuses:
@@ -291,7 +292,7 @@ class TokenAgent(Agent):
         machine = self._decoding_machine()
         outputs = machine.peek(episodes, begun)
         logits = self._play_logits(outputs).double()
-        logits = logits.masked_fill(~torch.as_tensor(self.codec.playable, device=logits.device), -torch.inf)
+        logits = logits.masked_fill(~torch.from_numpy(machine.allowed(episodes, begun)).to(logits.device), -torch.inf)
         return logits.softmax(-1), self.action_values(outputs)
 
     def normalise(self, value: Any) -> Any:
@@ -331,7 +332,8 @@ class TokenAgent(Agent):
             if not self.networks:
                 raise BenchError(f"{type(self).__name__} is not trained yet; call fit or load")
             played = {name: self.networks[name] for name in self.played()}
-            self._decoder = Decoder(played, self.codec, self.meta["context"], self.meta["state"], self.prefix())
+            made = (self.codec, self.meta["context"], self.meta["state"], self.prefix())
+            self._decoder = Decoder(played, *made, constrained=self.meta.get("constrained", False))
         return self._decoder
 
     def _play_logits(self, outputs: Outputs) -> torch.Tensor:

@@ -100,6 +100,10 @@ class Codec(ABC):
     def decode(self, ids: Sequence[int]) -> Action:
         """The action that `ids` spell."""
 
+    def spell(self, text: str) -> tuple[int, ...] | None:
+        """Ids that an agent may emit to say exactly `text`, the sign that ends an action added if it lacks; None if none do."""
+        return None
+
     def label(self, token: int) -> str:
         """What one token of an action says: a piece of text as it is, a number as `+0.25`, a special id by its name."""
         if token < len(SPECIAL):
@@ -191,6 +195,11 @@ class TextCodec(Codec):
             raise BenchError(f"the {self.level} codec takes text, not {type(action).__name__}")
         ids = self.observation(action)[: self.action_limit] or (UNKNOWN,)
         return tuple(k if k < self.outputs else UNKNOWN for k in ids)
+
+    def spell(self, text: str) -> tuple[int, ...] | None:
+        whole = text if text.endswith("\n") else f"{text}\n"
+        ids = self.action(whole)
+        return ids if self.ends[ids[-1]] and not self.ends[list(ids[:-1])].any() and self.decode(ids) == whole else None
 
     def decode(self, ids: Sequence[int]) -> str:
         return "".join("\ufffd" if k < len(SPECIAL) else self.vocabulary[k - len(SPECIAL)] for k in ids)

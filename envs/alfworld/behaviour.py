@@ -1,186 +1,271 @@
-"""Who plays ALFWorld: an expert that needs no planner, the same with errors, which collects the data, and random play."""
+"""Who plays ALFWorld: an expert that knows where everything is, the player that collects the data, and random play."""
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from envs.alfworld.engine import wheel
+import numpy as np
+from numpy.typing import NDArray
+
 from envs.alfworld.env import Facts, check_options
-from envs.alfworld.games import LAMPS, TREATMENTS
-from qsft_bench.agent import Agent
+from envs.alfworld.formats import ActionFormat, write_action
+from envs.alfworld.notes import Aim, Notes, in_order, kind, may_hold, take_notes
+from envs.alfworld.seen import Seen
+from qsft_bench.agent import Agent, tempered
 from qsft_bench.episode import Action, Episode
 from qsft_bench.errors import BenchError
 from qsft_bench.noise import uniform
 
-VERBS = {"Clean": "clean", "Heat": "heat", "Cool": "cool"}
+ERRORS: dict[str, float] = {"take": 0.15, "second": 0.3, "place": 0.4, "use": 0.65, "clean": 0.75, "heat": 0.75, "cool": 0.8}
+"""Step of a task -> how probable it is that the data's player gets it wrong, each time it comes to it."""
 
-ERRORS: dict[str, float] = {"take": 0.22, "second": 0.22, "place": 0.22, "use": 0.6, "clean": 0.65, "heat": 0.6, "cool": 0.7}
-"""Step of a task -> how probable it is that the data's player gets it wrong, for the whole episode."""
-
-
-@dataclass(frozen=True)
-class Intention:
-    """What a player means to do.
-
-    Attributes:
-        target, parent, lamp: kinds, as in `Facts`; no lamp means to stand about with the object.
-        count: how many objects to place.
-        treatment: `clean`, `heat`, `cool` or empty.
-    """
-
-    target: str
-    parent: str
-    lamp: str
-    count: int
-    treatment: str
+STOP = 0.9  # probability of taking the task for done where something was put down and the game is not won
+LINGER = 0.99  # of going on to look about
+NOTICE = 0.5  # of putting a wrong object back rather than bringing it
 
 
 class Player(Agent):
-    """Chooses among the admissible commands, knowing what the simulator knows.
+    """A known distribution over the admissible commands; acts by inverse transform of one draw of the episode's noise.
 
     Args:
-        options: the environment's, which are looked at by nobody here but checked.
+        action: how commands are written.
+        options: the environment's others, which are looked at by nobody here but checked.
     """
 
     privileged = True
 
-    def __init__(self, **options: Any) -> None:
-        check_options(**options)
+    def __init__(self, action: ActionFormat = "engine", **options: Any) -> None:
+        check_options(action=action, **options)
+        self.action = action
+        self._weighed: list[tuple[Facts, NDArray[np.float64]]] = []  # by the latest `act`, which `log_likelihood` follows
 
     def act(self, episodes: Sequence[Episode]) -> list[Action]:
-        return [self.choose(episode.seed, episode.length, _known(episode)) for episode in episodes]
+        actions: list[Action] = []
+        self._weighed = [(facts, self._shares(facts)) for facts in map(_known, episodes)]
+        for episode, (facts, shares) in zip(episodes, self._weighed, strict=True):
+            cumulative = shares.cumsum()
+            draw = float(uniform(episode.seed, episode.length)) * cumulative[-1]
+            chosen = facts.admissible[int(np.searchsorted(cumulative, draw, side="right"))]
+            actions.append(write_action(chosen, self.action) + "\n")
+        return actions
+
+    def log_likelihood(self, episodes: Sequence[Episode], actions: Sequence[Action]) -> NDArray[np.float64]:
+        """Exact log-probability (nats) of `actions`, shape (episodes,); -inf for what `act` never writes."""
+        found = []
+        weighed = {id(facts): shares for facts, shares in self._weighed}
+        for facts, action in zip(map(_known, episodes), actions, strict=True):
+            shares = weighed[id(facts)] if id(facts) in weighed else self._shares(facts)
+            written = [write_action(command, self.action) + "\n" for command in facts.admissible]
+            found.append(shares[[text == action for text in written]].sum())
+        with np.errstate(divide="ignore"):
+            return np.log(np.array(found))
+
+    def _shares(self, facts: Facts) -> NDArray[np.float64]:
+        """Probability of every admissible command."""
+        weights = self.weights(facts)
+        return np.array([weights.get(command, 0.0) for command in facts.admissible])
 
     @abstractmethod
-    def choose(self, seed: int, turn: int, facts: Facts) -> str:
-        """The command at `turn` of the episode with `seed`."""
+    def weights(self, facts: Facts) -> Mapping[str, float]:
+        """Admissible commands and their probabilities, which add up to 1."""
 
 
 class Uniform(Player):
     """Every admissible command alike."""
 
-    def choose(self, seed: int, turn: int, facts: Facts) -> str:
-        return any_command(facts, float(uniform(seed, turn)))
+    def weights(self, facts: Facts) -> Mapping[str, float]:
+        return dict.fromkeys(facts.admissible, 1 / len(facts.admissible))
 
 
 class Expert(Player):
-    """Goes to what the task needs, the first by name, opens, takes, treats and brings it: the ceiling, without a planner."""
+    """Goes to what the task needs, the first by name, opens, takes, treats and brings it: the ceiling, without a planner.
 
-    def choose(self, seed: int, turn: int, facts: Facts) -> str:
-        return next_command(intended(facts), facts) or "look"
+    It knows where everything is, so no player that has read the texts alone can be expected to do as well.
+    """
+
+    def weights(self, facts: Facts) -> Mapping[str, float]:
+        return {next_command(facts) or "look": 1.0}
 
 
 class Erring(Player):
-    """The data: the expert with errors.
+    """The data: a player that has read the texts, and errs.
 
-    An error is drawn once an episode for each step of the task and lasts: the player takes an object of another kind, brings
-    it to a receptacle of another kind, leaves out the second object, forgets to clean, heat, cool or to switch on the lamp.
-    Where it believes that it is done and the game is not won, it does anything. Besides, it does anything with probability
-    `slip` at every turn.
+    It knows the receptacles that the opening names and what it saw in those it looked into. Until it has seen what it needs it
+    looks into the next one where that may be, those that stand open first, then by name and number. Then it takes the object,
+    treats it where the task says so, and brings it. Each time it comes to a step it may get it wrong (`ERRORS`):
 
-    With probability `habit`, also drawn once an episode, the player stops where it would take the first object and looks about
-    until the end. Those who have seen one `look` there see only more; with more than half it is what the data do most often, so
-    that a sharper copy of them does it more often.
+    - `take`: it takes something else that lies there, and half of the time brings that;
+    - `clean`, `heat`, `cool`: it brings the object as it is;
+    - `place`: it brings it somewhere else, anywhere that may hold it;
+    - `use`: before the lamp it puts the object down;
+    - `second`: of two objects it is content with one.
+
+    Where it has put something down and the game is not won, it mostly takes the task for done (`STOP`) and looks about, hardly
+    ever to begin again (`LINGER`). All this follows from the texts, so the probability of every command is known exactly.
 
     Args:
         errors: what the probabilities of `ERRORS` are multiplied with.
-        slip: see above.
-        habit: see above.
-        options: the environment's.
+        slip: probability of any admissible command, at every turn but while it looks about.
+        habit: probability of looking about where it would take the object that it has found. Whoever looks about goes on to, so
+            a sharper copy of a player that does so more often than not never takes anything.
+        temperature: below 1 sharpens the exact behaviour; 0 is its mode, ties drawn uniformly.
+        action, options: the environment's.
 
     Raises:
-        BenchError: `slip` and `habit` are not probabilities, or `errors` makes one that is none.
+        BenchError: `slip` and `habit` are not probabilities, `errors` makes one that is none, or `temperature` is negative.
     """
 
-    _SLIP, _WHICH = range(2)  # what the draws of a turn are for
-    _STEPS = 2  # from here on, at turn 0: what those of an episode are for
-
-    def __init__(self, *, errors: float = 1.0, slip: float = 0.0, habit: float = 0.0, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self,
+        action: ActionFormat = "engine",
+        *,
+        errors: float = 1.0,
+        slip: float = 0.0,
+        habit: float = 0.0,
+        temperature: float = 1.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(action, **options)
         if errors < 0 or errors * max(ERRORS.values()) > 1 or not (0 <= slip <= 1 and 0 <= habit <= 1):
             raise BenchError(f"alfworld: slip={slip}, habit={habit} and {ERRORS} times errors={errors} must be probabilities")
+        if temperature < 0:
+            raise BenchError(f"alfworld: temperature={temperature} must be >= 0")
+        self.errors = {step: errors * share for step, share in ERRORS.items()}
         self.slip = slip
-        self.steps = {step: errors * share for step, share in ERRORS.items()} | {"habit": habit}
+        self.habit = habit
+        self.temperature = temperature
 
-    def choose(self, seed: int, turn: int, facts: Facts) -> str:
-        slip, which = uniform(seed, turn, range(self._STEPS)).tolist()
-        wrong = self.wrong(seed)
-        if slip < self.slip:
-            return any_command(facts, which)
-        command = next_command(mistaken(intended(facts), facts, wrong), facts)
-        if command is None:
-            return any_command(facts, which)
-        return "look" if "habit" in wrong and command.startswith("take ") else command
+    def weights(self, facts: Facts) -> Mapping[str, float]:
+        meant = self.meant(facts.aim, facts.seen, frozenset(facts.admissible))
+        slip = 0.0 if facts.seen.last == "look" else self.slip
+        found = _mixed((slip, _any(facts.admissible)), (1 - slip, meant))
+        if self.temperature == 1:
+            return found
+        shares = tempered(np.array(list(found.values())), self.temperature)
+        return dict(zip(found, shares.tolist(), strict=True))
 
-    def wrong(self, seed: int) -> Mapping[str, float]:
-        """The steps that the episode with `seed` gets wrong, each with a draw from [0, 1) of how; and `habit`, if it has it."""
-        draws = uniform(seed, 0, range(self._STEPS, self._STEPS + 2 * len(self.steps))).tolist()
-        draw_and_how = zip(draws[::2], draws[1::2], strict=True)
-        return {step: how for (step, share), (draw, how) in zip(self.steps.items(), draw_and_how, strict=True) if draw < share}
+    def meant(self, aim: Aim, seen: Seen, admissible: frozenset[str]) -> Mapping[str, float]:
+        """The probability of each command, but for slips."""
+        notes = take_notes(aim, seen)
+        look = 0.0
+        if seen.last == "look":
+            look = LINGER
+        elif seen.last == "put" and (kind(seen.here) == aim.parent or kind(seen.contents[seen.here][-1]) == aim.target):
+            look = self.errors["second"] if notes.placed else STOP
+        plans = _mixed((look, {"look": 1.0}), (1 - look, self._next(aim, seen, notes, admissible)))
+        able = {command: share for command, share in plans.items() if command in admissible}
+        rest = 1 - math.fsum(able.values())  # of what cannot be done here and now
+        return _mixed((1.0, able), (rest, {"look": 1.0})) if rest > 1e-9 else able
+
+    def _next(self, aim: Aim, seen: Seen, notes: Notes, admissible: frozenset[str]) -> dict[str, float]:
+        if notes.hand == "empty":
+            return self._find(aim, seen, notes, admissible)
+        if notes.hand == "raw":
+            if notes.spot == "treats" and seen.last != "take":
+                return {f"{aim.treatment} {seen.held} with {seen.here}": 1.0}
+            wrong = self.errors[aim.treatment]
+            treat = f"{aim.treatment} {seen.held} with {seen.here}" if notes.spot == "treats" else f"go to {notes.treats}"
+            return self._bring(aim, seen, notes, wrong, treat)
+        if notes.hand == "other":
+            back = f"move {seen.held} to {seen.here}"
+            return self._bring(aim, seen, notes, 1 - NOTICE, back) if aim.parent else {back: 1.0}
+        if aim.lamp:
+            return self._light(seen, notes)
+        others = [place for place in sorted(seen.places, key=in_order) if kind(place) != aim.parent]
+        others = [place for place in others if may_hold(kind(place), aim.target)]
+        if seen.last in ("go", "open") and (kind(seen.here) == aim.parent or seen.here in others):  # it came to leave it here
+            return {_there(seen.here, f"move {seen.held} to {seen.here}", seen): 1.0}
+        wrong = self.errors["place"] if others else 0.0
+        right = _there(notes.goal, f"move {seen.held} to {notes.goal}", seen)
+        astray = _any(_there(place, f"move {seen.held} to {place}", seen) for place in others)
+        return _mixed((1 - wrong, {right: 1.0}), (wrong, astray))
+
+    def _find(self, aim: Aim, seen: Seen, notes: Notes, admissible: frozenset[str]) -> dict[str, float]:
+        """With an empty hand: take what is needed, or go where it is or may be."""
+        if notes.spot == "sees":
+            things = [each for each in seen.contents[seen.here] if kind(each) != aim.target]
+            fit = [each for each in things if not aim.parent or may_hold(aim.parent, kind(each))]
+            others = [command for each in fit if (command := f"take {each} from {seen.here}") in admissible]
+            wrong = self.errors["take"] if others else 0.0
+            right = {f"take {notes.sees} from {seen.here}": 1.0}
+            took = _mixed((1 - wrong, right), (wrong, _any(others)))
+            return _mixed((self.habit, {"look": 1.0}), (1 - self.habit, took))
+        return {self._look_into(seen, notes): 1.0}
+
+    def _light(self, seen: Seen, notes: Notes) -> dict[str, float]:
+        """With the object to be examined in hand: find the lamp and use it."""
+        if not notes.sees:
+            return {self._look_into(seen, notes): 1.0}
+        wrong = self.errors["use"]
+        return {f"use {notes.sees}": 1 - wrong, f"move {seen.held} to {seen.here}": wrong}
+
+    def _look_into(self, seen: Seen, notes: Notes) -> str:
+        """The command that leads to what is needed: open what is closed, or go there."""
+        place = notes.known or notes.unsearched
+        return f"open {place}" if place == seen.here else f"go to {place}"
+
+    def _bring(self, aim: Aim, seen: Seen, notes: Notes, wrong: float, right: str) -> dict[str, float]:
+        """Bring what is not as it should be with probability `wrong`, else do what is `right`; once under way, bring it."""
+        bring = _there(notes.goal, f"move {seen.held} to {notes.goal}", seen)
+        if seen.last in ("go", "open") and kind(seen.here) == aim.parent:
+            return {bring: 1.0}
+        return _mixed((wrong, {bring: 1.0}), (1 - wrong, {right: 1.0}))
 
 
-def intended(facts: Facts) -> Intention:
-    """What the task asks for."""
-    count = 2 if facts.column == "Pick2" else 1
-    return Intention(facts.target, facts.parent, facts.lamp, count, VERBS.get(facts.column, ""))
-
-
-def mistaken(intention: Intention, facts: Facts, wrong: Mapping[str, float]) -> Intention:
-    """`intention` with the steps of `wrong` gone wrong; see `Erring`."""
-    if "take" in wrong:
-        kinds = {facts.kinds[each] for each in facts.inside} - {facts.target, *(lamp.lower() for lamp in LAMPS)}
-        others = sorted(kind for kind in kinds if not facts.parent or may_hold(facts.parent, kind))
-        intention = replace(intention, target=_pick(others, wrong["take"]) or facts.target)
-    if "place" in wrong and intention.parent:
-        kinds = {facts.kinds[each] for each in facts.receptacles} - {facts.parent}
-        others = sorted(kind for kind in kinds if may_hold(kind, intention.target))
-        intention = replace(intention, parent=_pick(others, wrong["place"]) or facts.parent)
-    if "second" in wrong and intention.count == 2:
-        intention = replace(intention, count=1)
-    if "use" in wrong:
-        intention = replace(intention, lamp="")
-    if intention.treatment in wrong:
-        intention = replace(intention, treatment="")
-    return intention
-
-
-def next_command(intention: Intention, facts: Facts) -> str | None:
-    """The next command towards `intention`, or None where nothing is left to do or it cannot be done."""
-    if intention.parent:
-        goals = {each for each in facts.receptacles if facts.kinds[each] == intention.parent}
+def next_command(facts: Facts) -> str | None:
+    """The expert's next command, or None where nothing is left to do or it cannot be done."""
+    aim = facts.aim
+    if aim.parent:
+        goals = {each for each in facts.receptacles if facts.kinds[each] == aim.parent}
         placed: dict[str, list[str]] = {goal: [] for goal in goals}
         for thing, place in facts.inside.items():
-            if place in goals and facts.kinds[thing] == intention.target and _treated(thing, intention, facts):
+            if place in goals and facts.kinds[thing] == aim.target and _treated(thing, facts):
                 placed[place].append(thing)
         # One receptacle for all of them: the one that has most, else the first by name.
         goal = max(sorted(goals), key=lambda each: len(placed[each]), default="")
-        if not goal or len(placed[goal]) >= intention.count:
+        if not goal or len(placed[goal]) >= aim.count:
             return None
         ready = placed[goal]
     else:
         goal, ready = "", []
     if not facts.held:
-        fit = [each for each in facts.inside if facts.kinds[each] == intention.target and each not in ready]
-        thing = min(fit, key=lambda each: (not _treated(each, intention, facts), each), default="")
+        fit = [each for each in facts.inside if facts.kinds[each] == aim.target and each not in ready]
+        thing = min(fit, key=lambda each: (not _treated(each, facts), each), default="")
         return _reach(facts.inside[thing], f"take {thing} from {facts.inside[thing]}", facts) if thing else None
-    if facts.kinds[facts.held] != intention.target:
+    if facts.kinds[facts.held] != aim.target:
         return _put_away(facts)
-    if not _treated(facts.held, intention, facts):
-        by = next((by.lower() for column, (_, by) in TREATMENTS.items() if VERBS[column] == intention.treatment), "")
-        place = next((each for each in facts.receptacles if facts.kinds[each] == by), "")
-        return _reach(place, f"{intention.treatment} {facts.held} with {place}", facts) if place else None
+    if not _treated(facts.held, facts):
+        place = next((each for each in facts.receptacles if facts.kinds[each] == aim.by), "")
+        return _reach(place, f"{aim.treatment} {facts.held} with {place}", facts) if place else None
     if goal:
         return _reach(goal, f"move {facts.held} to {goal}", facts)
-    lamps = sorted(each for each in facts.inside if intention.lamp and facts.kinds[each] == intention.lamp)
+    lamps = sorted(each for each in facts.inside if aim.lamp and facts.kinds[each] == aim.lamp)
     return _reach(facts.inside[lamps[0]], f"use {lamps[0]}", facts) if lamps else None
 
 
-def any_command(facts: Facts, draw: float) -> str:
-    """A command that does something, by a draw from [0, 1)."""
-    return facts.admissible[int(draw * len(facts.admissible))]
+def _there(place: str, command: str, seen: Seen) -> str:
+    """`command` where the player stands at `place` and it is open, else what has to be done first."""
+    if place != seen.here:
+        return f"go to {place}"
+    return f"open {place}" if seen.opened.get(place) is False else command
+
+
+def _any(commands: Iterable[str]) -> dict[str, float]:
+    """Every one of `commands` alike."""
+    each = list(commands)
+    return dict.fromkeys(each, 1 / len(each)) if each else {}
+
+
+def _mixed(*parts: tuple[float, Mapping[str, float]]) -> dict[str, float]:
+    """The sum of distributions, each times its share."""
+    total: dict[str, float] = {}
+    for share, plans in parts:
+        for command, each in plans.items():
+            total[command] = total.get(command, 0.0) + share * each
+    return total
 
 
 def _reach(place: str, command: str, facts: Facts) -> str | None:
@@ -196,20 +281,9 @@ def _put_away(facts: Facts) -> str | None:
     return _reach(place, f"move {facts.held} to {place}", facts) if place else None
 
 
-def _treated(thing: str, intention: Intention, facts: Facts) -> bool:
-    done = {"clean": facts.clean, "heat": facts.hot, "cool": facts.cool}.get(intention.treatment)
+def _treated(thing: str, facts: Facts) -> bool:
+    done = {"clean": facts.clean, "heat": facts.hot, "cool": facts.cool}.get(facts.aim.treatment)
     return done is None or thing in done
-
-
-@lru_cache(maxsize=4096)
-def may_hold(receptacle: str, kind: str) -> bool:
-    """Whether the wheel's affordances let a receptacle of one kind hold an object of another, both in lower case."""
-    allowed = wheel().constants.VAL_RECEPTACLE_OBJECTS
-    return any(kind == each.lower() for to, those in allowed.items() if to.lower() == receptacle for each in those)
-
-
-def _pick(those: Sequence[str], draw: float) -> str:
-    return those[int(draw * len(those))] if those else ""
 
 
 def _known(episode: Episode) -> Facts:

@@ -1,11 +1,11 @@
 """Measure every number of the tiers: what the data and the reference players score, over the same games and noise.
 
 ```
-python -m envs.alfworld.calibrate              # four minutes of one core; what it prints stands in __init__.py
+python -m envs.alfworld.calibrate              # five minutes of one core; what it prints stands in __init__.py
 python -m envs.alfworld.calibrate --episodes 600 --split train       # slower: a game of its own for every episode
 ```
 
-Success falls with `errors`, about as (1 - errors * p) for each step of a task, and with 1 - `habit`.
+Success falls with `errors`, about as (1 - errors * p) for each step of a task, and with `habit`.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def measure(player: Player, episodes: int, split: Split) -> dict[str, tuple[floa
 def main() -> None:
     """Print the score of every player in every column, with its standard error."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--episodes", type=int, default=2_400)
+    parser.add_argument("--episodes", type=int, default=1_200)
     parser.add_argument("--split", choices=get_args(Split), default="valid_seen")
     arguments = parser.parse_args()
     players: dict[str, Player] = {f"{name}: {tier.behaviour}": Erring(**tier.behaviour) for name, tier in SPEC.tiers.items()}
-    players["the mode of base"] = Mode()
-    players["the mode of habit"] = Mode(habit=1.0)
+    for name, tier in SPEC.tiers.items():
+        players[f"the mode of {name}"] = Erring(**tier.behaviour, temperature=0.0)
     players["random"] = Uniform()
     players["ceiling"] = Expert()
     for name, player in players.items():
@@ -55,13 +55,6 @@ def main() -> None:
             for mean, count in [found.get(column, (math.nan, 1))]
         )
         print(f"{name}\n    {shown}", flush=True)
-
-
-class Mode(Erring):
-    """What the data's player does most often: it makes the errors that are made more often than not, and no others."""
-
-    def wrong(self, seed: int) -> dict[str, float]:
-        return {step: 0.0 for step, share in self.steps.items() if share > 0.5}
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -100,12 +100,12 @@ class Engine:
         action, bound = self._bind(operator.name)
         return self._scene(self._say(self._grammar.feedback[action], bound))
 
-    def facts(self) -> Facts:
-        """What is true now, with entities by the names that the texts use (`apple 1`)."""
+    def facts(self, predicates: Iterable[str]) -> Facts:
+        """What `predicates` are true of now, with entities by the names that the texts use (`apple 1`)."""
         names = self._translated.names
         return {
-            predicate: {tuple(names.get(entity, entity) for entity in arguments) for arguments in those}
-            for predicate, those in self._facts.items()
+            predicate: {tuple([names.get(entity, entity) for entity in arguments]) for arguments in self._facts[predicate]}
+            for predicate in predicates
         }
 
     def _scene(self, text: str) -> Scene:

@@ -14,12 +14,19 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from envs.alfworld.engine import Engine, Scene, check_installed, give_back, grammar, lease
+from envs.alfworld.formats import ActionFormat, ObservationFormat, write_action, write_observation
 from envs.alfworld.games import Game, Source, Split, games
-from envs.alfworld.render import CANVAS, Seen, draw
+from envs.alfworld.notes import Aim
+from envs.alfworld.render import CANVAS, draw
+from envs.alfworld.seen import Seen
 from qsft_bench.errors import BenchError, did_you_mean
 
 HORIZON = 30
 LONGEST = 8192  # characters of an observation; the largest official room takes 1,100
+KNOWN = (
+    *("atlocation", "holds", "inreceptacle", "ishot", "iscool", "isclean", "istoggled"),
+    *("objecttype", "receptacletype", "receptacleatlocation"),
+)  # the predicates that `Facts` is made of
 HELD_OUT = 2**32  # seeds below it are no dataset's
 
 Observed = Literal["text", "text+image"]
@@ -31,9 +38,9 @@ class Facts:
     """What the simulator knows, by the names that the texts use.
 
     Attributes:
-        column: the paper's column of the task.
-        target, parent, lamp: kinds the task is about, see `Game`.
-        admissible: the commands that do something.
+        aim: what the task asks for.
+        seen: what the texts have told so far, as any player knows it.
+        admissible: the commands that do something, as the engine writes them.
         held: the object in hand, or empty.
         inside: object -> the receptacle it is in.
         kinds: object or receptacle -> its kind.
@@ -42,10 +49,8 @@ class Facts:
         hot, cool, clean, toggled: the objects that are so.
     """
 
-    column: str
-    target: str
-    parent: str
-    lamp: str
+    aim: Aim
+    seen: Seen
     admissible: tuple[str, ...]
     held: str
     inside: dict[str, str]
@@ -62,11 +67,13 @@ class ALFWorld(gymnasium.Env[Observation, str]):
     """One game; the observation is the engine's answer.
 
     Every text is an action. One that does nothing is answered as the engine does, and `info["invalid"]` says why; `put x in/on
-    y`, the older way to say it, is understood as `move x to y`. `info["admissible"]` lists the commands that do something,
-    `info["task"]` has the paper's column of the task and `info["game"]` where the game is from. Winning terminates the episode,
-    the horizon truncates it; then `info["success"]` says which, and `info["scores"]` has 1 or 0 for the one column it fills.
+    y`, the older way to say it, is understood as `move x to y`, and a newline at the end makes no difference.
+    `info["admissible"]` lists the commands that do something, `info["task"]` has the paper's column of the task and
+    `info["game"]` where the game is from. Winning terminates the episode, the horizon truncates it; then `info["success"]` says
+    which, and `info["scores"]` has 1 or 0 for the one column it fills.
 
     Args:
+        observation, action: how texts are written, see `formats`; commands are understood either way.
         obs: `text`, or `text+image` for a mapping of `text` and `image`, a symbolic render of what the text has revealed.
         split: of the games; with `by_seed` those of training where a dataset's seed is given (2**32 and above, or none) and
             `valid_seen`, other games in the same rooms, for the seeds that validate and test.
@@ -83,6 +90,8 @@ class ALFWorld(gymnasium.Env[Observation, str]):
 
     def __init__(
         self,
+        observation: ObservationFormat = "engine",
+        action: ActionFormat = "engine",
         obs: Observed = "text",
         split: Split | Literal["by_seed"] = "by_seed",
         games: Source = "auto",
@@ -90,11 +99,13 @@ class ALFWorld(gymnasium.Env[Observation, str]):
         render_mode: str | None = None,
         privileged: bool = False,
     ) -> None:
-        check_options(obs, split, games, image_size)
+        check_options(observation, action, obs, split, games, image_size)
         check_installed()
         if render_mode not in (None, "rgb_array"):
             raise BenchError(f"alfworld: render_mode={render_mode!r} must be 'rgb_array' or None")
         self.render_mode = render_mode
+        self._observation: ObservationFormat = observation
+        self._action: ActionFormat = action
         self._with_image = obs == "text+image"
         self._split = split
         self._source = games
@@ -105,7 +116,7 @@ class ALFWorld(gymnasium.Env[Observation, str]):
         text = spaces.Text(LONGEST, charset=string.printable)
         image = spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
         self.observation_space = spaces.Dict({"text": text, "image": image}) if self._with_image else text
-        self.action_space = spaces.Text(256, charset=string.ascii_lowercase + string.digits + " /")
+        self.action_space = spaces.Text(256, charset=string.ascii_lowercase + string.digits + " /\n")
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
         """Begin a game drawn from `self.np_random`, or `options["game"]`: a `Game`, or its number in the split.
@@ -126,7 +137,7 @@ class ALFWorld(gymnasium.Env[Observation, str]):
             self._give_back = weakref.finalize(self, give_back, self._engine)
         self._game = game if isinstance(game, Game) else pool[game]
         self._seen = Seen()
-        self._scene = self._engine.start(self._game)
+        self._hear(self._engine.start(self._game))
         self._left = HORIZON
         return self._observe(), self._info(self._engine)
 
@@ -138,10 +149,11 @@ class ALFWorld(gymnasium.Env[Observation, str]):
         """
         if self._engine is None or self._left == 0:
             raise gymnasium.error.ResetNeeded("alfworld: the game is over; call reset()")
-        command = modern(action) if isinstance(action, str) else ""
+        command = self._spelt.get(action.strip(), modern(action)) if isinstance(action, str) else ""
         refused = why_refused(command, self._scene) if isinstance(action, str) else f"{type(action).__name__} is not text"
-        self._scene = self._engine.step(command)
-        won = self._scene.won
+        scene = self._engine.step(command)
+        self._hear(scene)
+        won = scene.won
         self._left = 0 if won else self._left - 1
         info = self._info(self._engine)
         if refused is not None:
@@ -170,26 +182,37 @@ class ALFWorld(gymnasium.Env[Observation, str]):
             self._engine = None
             self._left = 0
 
+    def _hear(self, scene: Scene) -> None:
+        self._scene = scene
+        self._text = "".join(sign if sign in string.printable else "?" for sign in scene.text)[:LONGEST]
+        self._seen.hear(self._text)
+
     def _observe(self) -> Observation:
-        text = "".join(sign if sign in string.printable else "?" for sign in self._scene.text)[:LONGEST]
-        if not (self._with_image or self.render_mode):
-            return text
-        self._seen.hear(text)
+        text = write_observation(Aim.of(self._game), self._seen) if self._observation == "short" else self._text
         return {"text": text, "image": draw(self._seen, self._image_size)} if self._with_image else text
 
     def _info(self, engine: Engine) -> dict[str, Any]:
+        self._spelt: dict[str, str] = {}  # short command -> the engine's, the first of those it stands for
+        for command in self._scene.admissible:
+            self._spelt.setdefault(write_action(command, "short"), command)
         info: dict[str, Any] = {
-            "admissible": list(self._scene.admissible),
+            "admissible": list(self._scene.admissible if self._action == "engine" else self._spelt),
             "task": self._game.column,
             "game": self._game.name,
         }
         if self._privileged:
-            info["facts"] = know(self._game, engine, self._scene)
+            info["facts"] = know(self._game, engine, self._scene, self._seen)
         return info
 
 
 def check_options(
-    obs: str = "text", split: str = "by_seed", games: str = "auto", image_size: int = CANVAS, render_mode: str | None = None
+    observation: str = "engine",
+    action: str = "engine",
+    obs: str = "text",
+    split: str = "by_seed",
+    games: str = "auto",
+    image_size: int = CANVAS,
+    render_mode: str | None = None,
 ) -> None:
     """Refuse what the game does not offer.
 
@@ -197,7 +220,9 @@ def check_options(
         BenchError: naming the option and its values.
     """
     splits = ("by_seed", *get_args(Split))
-    for name, value, known in (("obs", obs, get_args(Observed)), ("split", split, splits), ("games", games, get_args(Source))):
+    formats = ("observation", observation, get_args(ObservationFormat)), ("action", action, get_args(ActionFormat))
+    others = ("obs", obs, get_args(Observed)), ("split", split, splits), ("games", games, get_args(Source))
+    for name, value, known in (*formats, *others):
         if value not in known:
             raise BenchError(f"alfworld: {name}={value!r} does not exist{did_you_mean(str(value), known)}")
     if not isinstance(image_size, int) or image_size < 96:
@@ -219,9 +244,9 @@ def why_refused(command: str, scene: Scene) -> str | None:
     return f"{command[:80]!r} is no command; they begin with {', '.join(verbs)}"
 
 
-def know(game: Game, engine: Engine, scene: Scene) -> Facts:
-    """What the simulator knows of the game it is playing."""
-    facts = engine.facts()
+def know(game: Game, engine: Engine, scene: Scene, seen: Seen) -> Facts:
+    """What the simulator knows of the game it is playing, and what its texts have told."""
+    facts = engine.facts(KNOWN)
 
     def pairs(predicate: str) -> dict[str, str]:
         return {first: second.strip() for first, second in facts.get(predicate, ())}
@@ -233,10 +258,8 @@ def know(game: Game, engine: Engine, scene: Scene) -> Facts:
     receptacles = pairs("receptacletype")
     kinds = {**pairs("objecttype"), **receptacles}
     return Facts(
-        column=game.column,
-        target=game.target,
-        parent=game.parent,
-        lamp=game.lamp,
+        aim=Aim.of(game),
+        seen=seen.copy(),
         admissible=scene.admissible,
         held=next((each for _, each in facts.get("holds", ())), ""),
         inside=pairs("inreceptacle"),

@@ -16,16 +16,17 @@ from envs.alfworld.behaviour import Expert
 from envs.alfworld.engine import VERSIONS, Engine, give_back, lease
 from envs.alfworld.env import HORIZON, know
 from envs.alfworld.games import GENERATED, Game, digest, games
+from envs.alfworld.seen import Seen
 
 PUBLISHED = Path(__file__).with_name("splits.json")
 
 
 def moves_to_win(game: Game, engine: Engine) -> int | None:
     """How many commands the expert wins `game` in, each an admissible one, or None if it does not within the horizon."""
-    expert = Expert()
+    expert, seen = Expert(), Seen()
     scene = engine.start(game)
     for turn in range(HORIZON):
-        command = expert.choose(0, turn, know(game, engine, scene))
+        (command,) = expert.weights(know(game, engine, scene, seen))
         if command not in scene.admissible:
             return None
         scene = engine.step(command)

@@ -10,19 +10,18 @@
 +----------------------------+
 ```
 
-`Seen` reads the texts in order, as a player does; `draw` is a pure function of it.
+`draw` is a pure function of what was `Seen`.
 """
 
 from __future__ import annotations
 
-import re
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from envs.alfworld.seen import Seen
 
 Colour = tuple[int, int, int]
 
@@ -30,82 +29,6 @@ PAPER, INK, GREY, RING = (250, 248, 240), (40, 40, 40), (205, 205, 200), (220, 6
 MARKS: dict[str, Colour] = {"hot": (215, 40, 30), "cold": (40, 90, 220), "clean": (255, 255, 255), "on": (255, 200, 0)}
 CANVAS = 192  # pixels a side, before it is scaled
 SHOWN = 12  # objects of a receptacle that there is room for, in three columns
-
-
-@dataclass
-class Seen:
-    """What the texts of a game have told so far.
-
-    Attributes:
-        places: the receptacles that were named, in order.
-        visited: those that the player was at.
-        here: the one that it is at, or empty.
-        opened: receptacle -> whether it was last said to be open; those that neither open nor close are not in it.
-        contents: receptacle -> the objects last said to be in it.
-        held: the object in hand, or empty.
-        marks: object -> which of `MARKS` it has.
-    """
-
-    places: list[str] = field(default_factory=list)
-    visited: set[str] = field(default_factory=set)
-    here: str = ""
-    opened: dict[str, bool] = field(default_factory=dict)
-    contents: dict[str, list[str]] = field(default_factory=dict)
-    held: str = ""
-    marks: dict[str, set[str]] = field(default_factory=dict)
-
-    def hear(self, text: str) -> None:
-        """Take in the engine's next answer; what is not understood tells nothing."""
-        for pattern, learn in _SENTENCES:
-            for found in re.finditer(pattern, text):
-                learn(self, *found.groups())
-
-    def _arrive(self, place: str) -> None:
-        if place not in self.places:
-            self.places.append(place)
-        self.visited.add(place)
-        self.here = place
-
-    def _open(self, place: str, is_open: bool) -> None:
-        self.opened[place] = is_open
-
-    def _holds(self, place: str, things: str) -> None:
-        self.contents[place] = _listed(things)
-
-    def _take(self, thing: str, place: str) -> None:
-        self.held = thing
-        self.contents[place] = [each for each in self.contents.get(place, []) if each != thing]
-
-    def _put(self, thing: str, place: str) -> None:
-        self.held = ""
-        self.contents.setdefault(place, []).append(thing)
-
-    def _mark(self, thing: str, mark: str, instead_of: str = "") -> None:
-        marks = self.marks.setdefault(thing, set())
-        marks.discard(instead_of)
-        marks.add(mark)
-
-
-def _listed(things: str) -> list[str]:
-    return [] if things == "nothing" else re.findall(r"an? (\w+ \d+)", things)
-
-
-_SENTENCES: list[tuple[str, Callable[..., None]]] = [
-    (r"Looking quickly around you, you see (.+?)\.", lambda seen, things: seen.places.extend(_listed(things))),
-    (r"You (?:arrive at|are facing the) (\w+ \d+)", Seen._arrive),
-    (r"The (\w+ \d+) is open\.", lambda seen, place: seen._open(place, True)),
-    (r"The (\w+ \d+) is closed\.", lambda seen, place: seen._open(place, False)),
-    (r"You close the (\w+ \d+)\.", lambda seen, place: seen._open(place, False)),
-    (r"On the (\w+ \d+), you see (.+?)\.", Seen._holds),
-    (r"The (\w+ \d+) is open\. In it, you see (.+?)\.", Seen._holds),
-    (r"You pick up the (\w+ \d+) from the (\w+ \d+)\.", Seen._take),
-    (r"You move the (\w+ \d+) to the (\w+ \d+)\.", Seen._put),
-    (r"You heat the (\w+ \d+) using", lambda seen, thing: seen._mark(thing, "hot", "cold")),
-    (r"You cool the (\w+ \d+) using", lambda seen, thing: seen._mark(thing, "cold", "hot")),
-    (r"You clean the (\w+ \d+) using", lambda seen, thing: seen._mark(thing, "clean")),
-    (r"You turn on the (\w+ \d+)\.", lambda seen, thing: seen._mark(thing, "on")),
-]
-"""What the grammar's sentences tell."""
 
 
 def draw(seen: Seen, size: int) -> NDArray[np.uint8]:

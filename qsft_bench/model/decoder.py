@@ -53,6 +53,7 @@ class Decoder:
         networks: run in step on the same tokens.
         codec, context, state: as in training.
         prefix: replaces the first id of an episode's prompt (return-conditioned learning), or None.
+        constrained: whether an action must be one of `Turn.choices`, where an episode's newest turn has them.
     """
 
     def __init__(
@@ -62,12 +63,14 @@ class Decoder:
         context: int,
         state: Literal["transcript", "observation"],
         prefix: int | None = None,
+        constrained: bool = False,
     ) -> None:
         self.networks = dict(networks)
         self.codec = codec
         self.context = context
         self.state = state
         self.prefix = prefix
+        self.constrained = constrained
         self._cohorts: list[_Cohort] = []
 
     @property
@@ -102,9 +105,11 @@ class Decoder:
             new = [prompts[index][len(fed) :] for index, fed in zip(members, cohort.fed, strict=True)]
             senses = self._senses([episodes[index] for index in members])
             going = np.ones(len(members), bool)
+            spelt = [self.choices(episodes[index]) for index in members]
             for token in range(self.codec.action_limit):
                 scores = logits(self._feed(cohort, new, senses if token == 0 else {})).double()
-                scores = scores.masked_fill(~torch.from_numpy(self.codec.playable).to(scores.device), -torch.inf)
+                allowed = self._allowed(spelt, [chosen[index] for index in members])
+                scores = scores.masked_fill(~torch.from_numpy(allowed).to(scores.device), -torch.inf)
                 picked = _pick(scores, None if greedy else noise.uniform(seeds, turns, token))
                 for row, index in enumerate(members):
                     if going[row]:
@@ -114,6 +119,31 @@ class Decoder:
                     break
                 new = [[int(picked[row])] if going[row] else [] for row in range(len(members))]
         return chosen
+
+    def choices(self, episode: Episode) -> list[tuple[int, ...]] | None:
+        """The ids of every action that may be chosen now, or None where any may.
+
+        What the codec cannot spell is left out; where it can spell none of them, any may be chosen. (A list that is open-ended,
+        such as a search for any words, would be said by a prefix here.)
+        """
+        listed = episode.turns[-1].choices
+        if not self.constrained or listed is None:
+            return None
+        return [ids for text in listed if (ids := self.codec.spell(text)) is not None] or None
+
+    def allowed(self, episodes: Sequence[Episode], begun: Sequence[Sequence[int]] | None = None) -> NDArray[np.bool_]:
+        """Which ids may come next, (B, V), where each action was `begun` with some."""
+        return self._allowed([self.choices(episode) for episode in episodes], begun or [[] for _ in episodes])
+
+    def _allowed(self, spelt: Sequence[Sequence[tuple[int, ...]] | None], begun: Sequence[Sequence[int]]) -> NDArray[np.bool_]:
+        allowed = np.tile(self.codec.playable, (len(spelt), 1))
+        for row, (choices, ids) in enumerate(zip(spelt, begun, strict=True)):
+            count = len(ids)
+            following = {each[count] for each in choices or () if len(each) > count and list(each[:count]) == list(ids)}
+            if following:  # empty also once the action has ended
+                allowed[row] = False
+                allowed[row, list(following)] = True
+        return allowed
 
     @torch.inference_mode()
     def peek(self, episodes: Sequence[Episode], begun: Sequence[Sequence[int]] | None = None) -> Outputs:

@@ -24,7 +24,7 @@ from qsft_bench.errors import BenchError
 from qsft_bench.evaluate import Cell
 from qsft_bench.llm import Endpoint, Messages
 from qsft_bench.pipeline import Pipeline
-from qsft_bench.registry import agent_class, env_names, env_spec
+from qsft_bench.registry import agent_class, env_names, env_spec, make_env
 from qsft_bench.rollout import play_episodes
 from tests.test_llm import KEY, Server, reply
 
@@ -257,7 +257,7 @@ def test_records_of_two_models_are_never_mixed(server: Server, root: Path, monke
 def worked(rules: str) -> list[list[tuple[str, str, str]]]:
     """The (observation, thought, action) of each worked episode of a prompt."""
     found = []
-    for block in re.split(r"\n\n+", rules):
+    for block in re.split(r"\n\n+(?=Observation:)", rules):
         if block.startswith("Observation:"):
             parts = re.split(r"^(?:Observation|Thought|Action):[ ]?", block, flags=re.MULTILINE)[1:]
             parts = [part.rstrip("\n") for part in parts]
@@ -286,6 +286,20 @@ def test_wordles_examples_are_true() -> None:
         for (_, _, action), (observation, _, _) in pairwise(example):
             answer, _, over, _, info = env.step(f"{action}\n")
             assert answer == f"{observation}\n" and "invalid" not in info
+        assert over and info["success"]
+
+
+def test_alfworlds_examples_are_true() -> None:
+    """Both are games of training, which the engine answers word by word as they stand there."""
+    pytest.importorskip("alfworld")
+    pytest.importorskip("fast_downward")
+    env = make_env(env_spec("alfworld"), games="generated", split="train")
+    for game, example in zip((2, 1), worked(read_rules(env_spec("alfworld"))), strict=True):
+        observation, _ = env.reset(seed=0, options={"game": game})
+        assert observation.strip() == example[0][0]
+        for (_, _, action), (told, _, _) in pairwise(example):
+            observation, _, over, _, info = env.step(f"{action}\n")
+            assert observation == told and "invalid" not in info
         assert over and info["success"]
 
 

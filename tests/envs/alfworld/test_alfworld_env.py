@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 pytest.importorskip("alfworld", reason="needs the extra `alfworld`")
 pytest.importorskip("fast_downward", reason="needs textworld[pddl]")
 
-from envs.alfworld.behaviour import Expert
+from envs.alfworld.behaviour import next_command
 from envs.alfworld.engine import NOTHING
 from envs.alfworld.env import HELD_OUT, HORIZON, ALFWorld
 from envs.alfworld.games import COLUMNS
-from envs.alfworld.render import Seen, draw
+from envs.alfworld.render import draw
+from envs.alfworld.seen import Seen
 from qsft_bench.errors import BenchError
 
 GENERATED: dict[str, Any] = {"games": "generated", "split": "valid_seen"}
@@ -31,12 +32,12 @@ def env() -> ALFWorld:
 
 @pytest.mark.parametrize("game", range(6))
 def test_winning_pays_one_and_fills_one_column(env: ALFWorld, game: int) -> None:
-    expert, column = Expert(), list(COLUMNS.values())[game]
+    column = list(COLUMNS.values())[game]
     _, info = env.reset(seed=0, options={"game": game})
     rewards, terminated = [], False
     while not terminated:
         assert "success" not in info and "invalid" not in info and info["task"] == column
-        _, reward, terminated, truncated, info = env.step(expert.choose(0, len(rewards), info["facts"]))
+        _, reward, terminated, truncated, info = env.step(next_command(info["facts"]))
         rewards.append(reward)
         assert not truncated
     assert rewards == [0.0] * (len(rewards) - 1) + [1.0]
@@ -54,10 +55,10 @@ def test_the_horizon_truncates(env: ALFWorld) -> None:
 
 
 def test_put_is_understood_as_move(env: ALFWorld) -> None:
-    expert = Expert()
     _, info = env.reset(seed=0, options={"game": 0})
-    for turn in range(HORIZON):
-        command = expert.choose(0, turn, info["facts"])
+    for _ in range(HORIZON):
+        command = next_command(info["facts"])
+        assert command is not None
         if command.startswith("move "):
             thing, _, place = command.removeprefix("move ").partition(" to ")
             text, reward, *_, info = env.step(f"put {thing} in/on {place}")
@@ -112,7 +113,16 @@ def test_what_the_simulator_knows_is_told_only_when_asked() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"obs": "txt"}, {"split": "test"}, {"games": "real"}, {"image_size": 8}, {"render_mode": "a"}]
+    "options",
+    [
+        {"observation": "brief"},
+        {"action": "word"},
+        {"obs": "txt"},
+        {"split": "test"},
+        {"games": "real"},
+        {"image_size": 8},
+        {"render_mode": "a"},
+    ],
 )
 def test_an_option_that_does_not_exist_is_named(options: dict[str, Any]) -> None:
     with pytest.raises(BenchError, match=next(iter(options))):
@@ -175,3 +185,25 @@ def test_marks_of_what_is_held_are_drawn() -> None:
     ]
     assert len({picture.tobytes() for picture in pictures}) == 4
     assert pictures[0].shape == (128, 128, 3) and pictures[0].dtype == np.uint8
+
+
+def test_look_in_the_middle_of_the_room_names_no_place_twice() -> None:
+    room = "You are in the middle of a room. Looking quickly around you, you see a bed 1, and a drawer 1.\n"
+    assert heard(room, room).places == ["bed 1", "drawer 1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        ("-= Welcome to TextWorld, ALFRED! =-\n\nYou are in the middle of a room. Looking quickly", "start"),
+        ("You are facing the bed 1. Next to it, you see nothing.", "look"),
+        ("You pick up the cup 2 from the drawer 1.", "take"),
+        ("You move the cup 2 to the bed 1.", "put"),
+        ("You cool the cup 2 using the fridge 1.", "treat"),
+        ("You turn on the desklamp 1.", "use"),
+        ("You are carrying: a cup 2.", "other"),
+        (NOTHING, "nothing"),
+    ],
+)
+def test_the_newest_answer_is_told_apart(text: str, last: str) -> None:
+    assert heard(text).last == last
