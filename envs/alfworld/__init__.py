@@ -2,8 +2,8 @@
 `engine.py`, `seen.py` reads the texts, `notes.py` keeps the books on them, `formats.py` writes them shorter for small models,
 `render.py` draws them, `behaviour.py` collects the data.
 
-A seed decides about the game too: those of datasets draw from the 1,200 games of training, those that validate and test from
-120 other games in the same rooms. The mode of `base` makes the errors that are made more often than not: it brings an untreated
+A seed decides about the game too: those of datasets draw from the 1,200 games of training, those that test take 120 other games
+in the same rooms in turn, those that validate 120 games in other rooms. The mode of `base` makes the errors that are made more often than not: it brings an untreated
 object, and puts down what it should look at under the lamp. The mode of `habit` looks about until the end.
 """
 

@@ -27,7 +27,7 @@ KNOWN = (
     *("atlocation", "holds", "inreceptacle", "ishot", "iscool", "isclean", "istoggled"),
     *("objecttype", "receptacletype", "receptacleatlocation"),
 )  # the predicates that `Facts` is made of
-HELD_OUT = 2**32  # seeds below it are no dataset's
+TEST, HELD_OUT = 2_000_000, 2**32  # seeds from the first on test, those from the second on are datasets'; below, they validate
 
 Observed = Literal["text", "text+image"]
 Observation = str | dict[str, Any]
@@ -75,8 +75,9 @@ class ALFWorld(gymnasium.Env[Observation, str]):
     Args:
         observation, action: how texts are written, see `formats`; commands are understood either way.
         obs: `text`, or `text+image` for a mapping of `text` and `image`, a symbolic render of what the text has revealed.
-        split: of the games; with `by_seed` those of training where a dataset's seed is given (2**32 and above, or none) and
-            `valid_seen`, other games in the same rooms, for the seeds that validate and test.
+        split: of the games; with `by_seed` those of training where a dataset's seed is given (2**32 and above, or none),
+            `valid_seen`, other games in the same rooms, where one that tests is, and `valid_unseen`, games in rooms that no
+            dataset has, where one that validates is. The seeds that test or validate take the games of their split in turn.
         games: `official`, `generated`, or `auto`: official ones where `$ALFWORLD_DATA` holds them.
         image_size: pixels a side of the image, at least 96.
         render_mode: `rgb_array` or None.
@@ -119,15 +120,19 @@ class ALFWorld(gymnasium.Env[Observation, str]):
         self.action_space = spaces.Text(256, charset=string.ascii_lowercase + string.digits + " /\n")
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
-        """Begin a game drawn from `self.np_random`, or `options["game"]`: a `Game`, or its number in the split.
+        """Begin a game drawn from `self.np_random` (see `split`), or `options["game"]`: a `Game`, or its number in the split.
 
         Raises:
             BenchError: there are no games, none of that number, or one that the engine cannot read.
         """
         super().reset(seed=seed)
-        split: Split = "valid_seen" if seed is not None and seed < HELD_OUT else "train"
-        pool = games(split if self._split == "by_seed" else self._split, self._source)
+        split = self._split
+        if split == "by_seed":
+            split = "train" if seed is None or seed >= HELD_OUT else "valid_seen" if seed >= TEST else "valid_unseen"
+        pool = games(split, self._source)
         game = int(self.np_random.integers(len(pool)))
+        if self._split == "by_seed" and seed is not None and seed < HELD_OUT:
+            game = seed % len(pool)
         if options and "game" in options:
             game = options["game"]
             if not isinstance(game, Game) and game not in range(len(pool)):

@@ -16,7 +16,7 @@ pytest.importorskip("fast_downward", reason="needs textworld[pddl]")
 
 from envs.alfworld.behaviour import next_command
 from envs.alfworld.engine import NOTHING
-from envs.alfworld.env import HELD_OUT, HORIZON, ALFWorld
+from envs.alfworld.env import HELD_OUT, HORIZON, TEST, ALFWorld
 from envs.alfworld.games import COLUMNS
 from envs.alfworld.render import draw
 from envs.alfworld.seen import Seen
@@ -97,9 +97,11 @@ def test_gymnasium_accepts_it(obs: Any) -> None:
 
 def test_a_seed_decides_about_the_game_and_its_split() -> None:
     env = ALFWorld(games="generated")
-    names = [env.reset(seed=seed)[1]["game"] for seed in (7, 7, 8, HELD_OUT + 7)]
-    assert names[0] == names[1] != names[2]
-    assert names[0].startswith("valid_seen/") and names[3].startswith("train/")
+    seeds = (7, TEST, TEST + 1, TEST + 120, HELD_OUT + 7, HELD_OUT + 7, HELD_OUT + 8)
+    names = [env.reset(seed=seed)[1]["game"] for seed in seeds]
+    first = TEST % 120
+    assert names[:4] == ["valid_unseen/7", *(f"valid_seen/{number}" for number in (first, first + 1, first))]
+    assert names[4] == names[5] != names[6] and names[4].startswith("train/")
     env.close()
 
 
