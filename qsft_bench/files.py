@@ -155,6 +155,11 @@ def copy_file(source: Path, target: Path) -> None:
         shutil.copyfile(source, temporary)
 
 
+def cache_folder(name: str) -> Path:
+    """Where what can be made again is kept, by `name`: in `$QSFT_BENCH_CACHE`, else ~/.cache/qsft-bench; it may not exist."""
+    return Path(os.environ.get("QSFT_BENCH_CACHE") or Path.home() / ".cache" / "qsft-bench") / name
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, hexadecimal."""
     with Path(path).open("rb") as file:
