@@ -31,11 +31,12 @@ STOCKFISH := if ! PATH="$$PATH:/usr/games" command -v stockfish >/dev/null; then
 
 RESULTS := --preset $(PRESET)$(if $(filter scratch,$(FROM)), --from scratch)$(if $(JOBS), --jobs $(JOBS))$(if $(SEEDS), --seeds $(SEEDS))
 
-.PHONY: help setup table1 table3 figure3 separation ablation stability test lint data bench clean
+.PHONY: help setup table1 table2 table3 figure3 separation ablation stability test lint data bench clean
 .NOTPARALLEL:
 
 help:
 	@echo 'make table1   the paper'"'"'s Table 1 (chess, Wordle, 20 Questions), into results/<preset>/'
+	@echo 'make table2   the paper'"'"'s Table 2 (WebShop), into results/<preset>/'
 	@echo 'make table3   the paper'"'"'s Table 3 (robotic manipulation; needs PyBullet: see the extra `manipulation`)'
 	@echo 'make figure3  the paper'"'"'s Figure 3 (success against training samples, Q-SFT and Q-Transformer)'
 	@echo 'make separation  the columns on which imitation stays low (habit tiers, stitching), into results/<preset>/'
@@ -61,6 +62,9 @@ setup: $(STAMP)
 
 table1: $(STAMP)
 	$(BENCH) table 1 $(RESULTS)
+
+table2: $(STAMP)
+	$(BENCH) table 2 $(RESULTS)
 
 table3: $(STAMP)
 	$(BENCH) table 3 $(RESULTS)
@@ -124,7 +128,7 @@ $(STAMP):
 	fi; \
 	echo 'installing into $(VENV): a few minutes the first time'; \
 	$(if $(TORCH_INDEX),$(PIP) install --no-deps --index-url $(TORCH_INDEX) -c constraints.txt torch;) \
-	$(PIP) install -c constraints.txt -e '.[dev,chess,llm]'; \
+	$(PIP) install -c constraints.txt -e '.[dev,chess,llm,webshop]'; \
 	$(PIP) install -q --only-binary pybullet -c constraints.txt -e '.[manipulation]' \
 	  || echo 'PyBullet has no wheel for this machine, and is left out with the arm: pip install -e ".[manipulation]" builds it'; \
 	$(PIP) install -q -c constraints.txt -e '.[alfworld]' \

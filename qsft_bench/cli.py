@@ -191,30 +191,49 @@ class DataVerify:
 
 @dataclass(frozen=True)
 class DataImport:
-    """Turn a public data file of another benchmark into a dataset."""
+    """Read public files: another benchmark's data (`lmrl ENV PATH`), or what an environment is made of (`ENV PATH`)."""
 
-    source: Positional[Literal["lmrl"]]
-    """Whose file it is: lmrl is LMRL-Gym (Wordle, Twenty Questions, chess)."""
-    env: Positional[str]
-    """Environment that it is data of."""
-    path: Positional[Path]
-    """The file: JSON lines or one JSON list, plain or gzipped."""
+    source: Positional[str]
+    """Whose files: lmrl is LMRL-Gym (Wordle, Twenty Questions, chess); else an environment that has public files (webshop)."""
+    what: Positional[tuple[str, ...]]
+    """After lmrl the environment that it is data of, and the file (JSON lines or one JSON list, plain or gzipped); else the
+    file or folder."""
     out: Path | None = None
-    """Folder of the dataset; <root>/data/imported/<env> if not given."""
+    """Folder of the dataset; <root>/data/imported/<env> if not given. For lmrl."""
     strict: bool = False
     """Stop at the first bad record, in place of skipping it."""
     where: OmitArgPrefixes[Where] = Where()
 
     def run(self) -> None:
-        from qsft_bench.dataset.lmrl import import_lmrl
-        from qsft_bench.registry import env_spec
+        from qsft_bench.registry import attribute, env_spec
 
+        if self.source == "lmrl":
+            if len(self.what) != 2:
+                raise BenchError("say `qsft-bench data import lmrl ENV PATH`")
+            self._lmrl(env_spec(self.what[0]), Path(self.what[1]))
+            return
+        spec = env_spec(self.source)
+        if not spec.importer:
+            raise BenchError(f"{spec.name} has no public files; LMRL-Gym's data of it: `data import lmrl {spec.name} PATH`")
+        if len(self.what) != 1:
+            raise BenchError(f"say `qsft-bench data import {spec.name} PATH`")
+        try:
+            read = attribute(spec.importer)
+        except ImportError as error:
+            raise BenchError(f"{spec.name} cannot import: {error}; `qsft-bench doctor` says how to install it") from error
+        print(read(Path(self.what[0]), self._report(Path(self.what[0])), self.strict))
+
+    def _report(self, path: Path) -> Callable[[str, str], None]:
         def report(place: str, reason: str) -> None:
-            print(f"{self.path}, {place}: {reason}", file=sys.stderr)
+            print(f"{path}, {place}: {reason}", file=sys.stderr)
 
-        spec = env_spec(self.env)
+        return report
+
+    def _lmrl(self, spec: EnvSpec, path: Path) -> None:
+        from qsft_bench.dataset.lmrl import import_lmrl
+
         out = self.out or self.where.root / "data" / "imported" / spec.name
-        imported = import_lmrl(self.path, spec, out, strict=self.strict, report=report)
+        imported = import_lmrl(path, spec, out, strict=self.strict, report=self._report(path))
         manifest = imported.dataset.manifest
         found = f"{manifest.episodes:,} episodes, {imported.skipped:,} skipped as bad"
         print(f"{out}: {found}, mean return {manifest.mean_return:.3f}, content {manifest.content[:12]}")
@@ -275,6 +294,7 @@ def train(options: Any) -> None:
 def evaluate(options: Any) -> None:
     """Evaluate one agent in one environment on the fixed test seeds; makes first what is missing."""
     from qsft_bench.registry import env_spec
+    from qsft_bench.stats import clusters_of
     from qsft_bench.stats import interval as interval_of
 
     pipeline, cell = _cell(options)
@@ -282,13 +302,14 @@ def evaluate(options: Any) -> None:
     with _progress(pipeline) as running:
         records = running.records(cell, options.episodes)
     for column, found in records.groupby("column"):
-        interval = interval_of(found, binary=spec.metric == "success")
+        interval = interval_of(found, binary=spec.metric == "success", clusters=clusters_of(found))
         unit = "mean return" if spec.metric == "return" else "success rate"
         print(
             f"{cell.agent} on {column} ({cell.preset}): {unit} {interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]",
             end=" ",
         )
-        print(f"(95% over {interval.over}, n={interval.n})")
+        tasks = f" of {interval.clusters} tasks" if interval.clusters else ""
+        print(f"(95% over {interval.over}, n={interval.n}{tasks})")
 
 
 def inspect(options: Any) -> None:
@@ -475,7 +496,7 @@ class Play:
         spec = env_spec(self.env)
         seed = self.seed if self.seed is not None else random.randrange(2**31)
         print(f"{spec.name}: {spec.summary}. Ctrl-C stops. (seed {seed})")
-        env: Any = make_env(spec)
+        env: Any = make_env(spec, **({} if self.swap else spec.play))
         player: Any = Person()
         if self.swap:
             player = agent_class("solver").create(spec, "base", {})

@@ -82,7 +82,9 @@ def episode_scores(episode: Episode, spec: EnvSpec) -> dict[str, float]:
 
 
 def record(cell: Cell, episode: Episode, spec: EnvSpec, origin: Origin, wall_time: float) -> list[dict[str, Any]]:
-    """The records of one episode, one a column."""
+    """The records of one episode, one a column; `cluster` is its task where several test episodes share one."""
+    task = spec.test_task(episode.seed)
+    shared = {} if task is None else {"cluster": task}
     return [
         {
             "agent": cell.agent,
@@ -92,6 +94,7 @@ def record(cell: Cell, episode: Episode, spec: EnvSpec, origin: Origin, wall_tim
             "preset": cell.preset,
             "training_seed": cell.training_seed,
             "episode_seed": episode.seed,
+            **shared,
             "score": score,
             "return": episode.total_return,
             "success": bool(episode.success),

@@ -61,9 +61,13 @@ class EnvSpec:
         solver: `module:Class` of the strongest scripted player (the ceiling), made like `random`, or empty.
         prompt: `package:file` of the rules and worked episodes that a prompted model reads, e.g. `envs.wordle:prompt.md`, in
             the formats that the environment has by default; or empty.
+        play: options under which a person plays it in a terminal, where they differ from the defaults.
+        importer: `module:function` that reads its public files, `(path, report, strict) -> what was found`, or empty.
         side_by_side: most episodes that one process plays at once; fewer where a simulator takes memory.
         shard_episodes: most episodes in a file of a dataset, and in memory when it becomes tokens.
         dataset_seeds, validation_seeds, test_seeds: disjoint and fixed.
+        test_tasks: how many different tasks the test seeds go round, in order; 0 where every seed is a task of its own. What
+            is played of one task is not independent, so that intervals then run over tasks.
     """
 
     name: str
@@ -86,11 +90,14 @@ class EnvSpec:
     aliases: tuple[str, ...] = ()
     solver: str = ""
     prompt: str = ""
+    play: Mapping[str, Any] = field(default_factory=dict)
+    importer: str = ""
     side_by_side: int = 256
     shard_episodes: int = 20_000
     dataset_seeds: range = range(2**32, 2**63)
     validation_seeds: range = range(1_000_000, 2_000_000)
     test_seeds: range = range(2_000_000, 3_000_000)
+    test_tasks: int = 0
 
     def __post_init__(self) -> None:
         splits = sorted((self.dataset_seeds, self.validation_seeds, self.test_seeds), key=lambda split: split.start)
@@ -117,6 +124,10 @@ class EnvSpec:
             return self.tiers[name]
         except KeyError:
             raise BenchError(f"{self.name} has no tier {name!r}; it has {', '.join(self.tiers)}") from None
+
+    def test_task(self, seed: int) -> int | None:
+        """Which of the `test_tasks` a test seed plays, or None where every seed is a task of its own."""
+        return (seed - self.test_seeds.start) % self.test_tasks if self.test_tasks and seed in self.test_seeds else None
 
     def column(self, column: str, tier: str) -> str:
         """Table heading of `column` on `tier`: the paper's own word on `base`, `<column> <tier>` elsewhere."""

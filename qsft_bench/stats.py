@@ -1,11 +1,13 @@
 """Intervals and paired comparisons: what a finite number of episodes and trainings can say about an agent.
 
-The records are a frame with one row an evaluation episode; this module reads `score`, `training_seed` and `episode_seed`
-of it. Scores keep their own unit here (a return, or 0/1 success); nothing is turned into percent.
+The records are a frame with one row an evaluation episode; this module reads `score`, `training_seed`, `episode_seed` and,
+where there is one, `cluster` of it: what several episodes share, such as WebShop's instruction. Scores keep their own unit
+here (a return, or 0/1 success); nothing is turned into percent.
 
 One rule chooses the interval, and `Interval.over` says which it was:
 
-- one training seed: over episodes. Wilson for 0/1 scores, Student's t for returns. It speaks of this one training.
+- one training seed: over episodes. Wilson for 0/1 scores, Student's t for returns. It speaks of this one training. Where
+  episodes come in clusters it is Student's t over clusters (`Interval.clusters` says how many).
 - two or more: Student's t over the means of the trainings. (With three, a percentile bootstrap's 95% covers 74%.)
 
 Where the sample shows no spread (one value, or t on values that are all equal) there is no interval and the bounds are
@@ -39,6 +41,7 @@ class Interval:
         n: episodes it rests on; in a paired comparison, episode seeds that both agents played.
         seeds: training seeds it rests on.
         over: what varies in it; "episodes" does not say how much another training would differ.
+        clusters: groups of episodes that it runs over, 0 where every episode stands for itself.
     """
 
     mean: float
@@ -47,6 +50,7 @@ class Interval:
     n: int
     seeds: int
     over: Over
+    clusters: int = 0
 
     def scaled(self, factor: float) -> Interval:
         """The same interval in another unit, e.g. 100 times a success rate for percent."""
@@ -68,6 +72,7 @@ def interval(records: pd.DataFrame, *, binary: bool = False, clusters: ArrayLike
     scores = _checked(records, binary)
     by_seed = scores.groupby(records["training_seed"]).mean()
     over: Over = "episodes"
+    groups = 0 if clusters is None or len(by_seed) > 1 else _groups(clusters)
     if len(by_seed) > 1:
         over, (mean, low, high) = "training seeds", _student(by_seed.to_numpy())
     elif binary and clusters is None:
@@ -76,7 +81,12 @@ def interval(records: pd.DataFrame, *, binary: bool = False, clusters: ArrayLike
         mean, low, high = _student(scores.to_numpy(), clusters)
     if binary:  # a rate cannot leave [0, 1], which t does not know
         low, high = _clip(low, 0), _clip(high, 0)
-    return Interval(mean, low, high, n=len(scores), seeds=len(by_seed), over=over)
+    return Interval(mean, low, high, n=len(scores), seeds=len(by_seed), over=over, clusters=groups)
+
+
+def clusters_of(records: pd.DataFrame) -> pd.Series | None:
+    """The cluster of each record, or None where they have none."""
+    return records["cluster"] if "cluster" in records and records["cluster"].notna().all() else None
 
 
 def paired(a: pd.DataFrame, b: pd.DataFrame, *, binary: bool = False, over: Over = "episodes") -> Interval:
@@ -87,8 +97,9 @@ def paired(a: pd.DataFrame, b: pd.DataFrame, *, binary: bool = False, over: Over
 
     Over episodes, differences are averaged over training seeds for each episode seed, then: Student's t; or, for 0/1 scores
     and one training seed, Bonett and Price (2012), which adds one to both counts of disagreement, and so gives an honest
-    width when two agents never disagree. It compares these very trainings on other episodes. Over training seeds: t over
-    each training's mean difference, which also speaks of other trainings, and with two or three is wide.
+    width when two agents never disagree. Episodes of one cluster (`clusters_of`) count as one: t over clusters. It compares
+    these very trainings on other episodes. Over training seeds: t over each training's mean difference, which also speaks of
+    other trainings, and with two or three is wide.
 
     Args:
         a, b: records of one agent each, on one column.
@@ -109,18 +120,22 @@ def paired(a: pd.DataFrame, b: pd.DataFrame, *, binary: bool = False, over: Over
     training = pairs["training_seed" if "training_seed" in keys else f"training_seed{many}"]
     seeds = training.nunique()
     difference = pairs["score_a"] - pairs["score_b"]
-    by_episode = difference.groupby(pairs["episode_seed"]).mean().to_numpy()
+    by_episode = difference.groupby(pairs["episode_seed"]).mean()
+    found = None if over == "training seeds" else clusters_of(a)
+    clusters = None if found is None else by_episode.index.map(found.groupby(a["episode_seed"]).first()).to_numpy()
+    values = by_episode.to_numpy()
     if over == "training seeds":
         if seeds < 2:
             raise BenchError("one training seed shows no spread between trainings; train more seeds or compare over episodes")
         mean, low, high = _student(difference.groupby(training).mean().to_numpy())
-    elif binary and seeds == 1:
-        mean, low, high = _bonett_price(by_episode)
+    elif binary and seeds == 1 and clusters is None:
+        mean, low, high = _bonett_price(values)
     else:
-        mean, low, high = _student(by_episode)
+        mean, low, high = _student(values, clusters)
     if binary:
         low, high = _clip(low, -1), _clip(high, -1)
-    return Interval(mean, low, high, n=len(by_episode), seeds=seeds, over=over)
+    groups = 0 if clusters is None else _groups(clusters)
+    return Interval(mean, low, high, n=len(values), seeds=seeds, over=over, clusters=groups)
 
 
 def _checked(records: pd.DataFrame, binary: bool) -> pd.Series:
@@ -135,6 +150,13 @@ def _checked(records: pd.DataFrame, binary: bool) -> pd.Series:
     if binary and not scores.isin((0.0, 1.0)).all():
         raise BenchError("a success rate needs scores of 0 and 1, records hold others; declare the metric as `return`")
     return scores
+
+
+def _groups(clusters: ArrayLike) -> int:
+    """How many clusters there are; 0 where each holds one value."""
+    labels = np.asarray(clusters)
+    found = len(np.unique(labels))
+    return found if found < len(labels) else 0
 
 
 def _student(values: np.ndarray, clusters: ArrayLike | None = None) -> tuple[float, float, float]:

@@ -29,7 +29,7 @@ from qsft_bench.files import write_text
 from qsft_bench.preset import scale
 from qsft_bench.registry import agent_class, agent_names, env_names, env_spec
 from qsft_bench.spec import EnvSpec, Tier
-from qsft_bench.stats import Interval, interval, paired
+from qsft_bench.stats import Interval, clusters_of, interval, paired
 
 AGENTS = (
     *("react", "sft", "sft_greedy", "sft_temp", "filtered_bc", "return_conditioned", "ilql", "cql", "q_transformer", "archer"),
@@ -460,10 +460,8 @@ def _one_preset(records: pd.DataFrame, preset: str) -> str:
 
 
 def _measured(agent: str, column: Column, records: pd.DataFrame) -> Interval:
-    # An optional field `cluster` names what several episodes of one cell share, such as WebShop's instruction.
-    clustered = "cluster" in records and records["cluster"].notna().all()
     try:
-        found = interval(records, binary=column.success, clusters=records["cluster"] if clustered else None)
+        found = interval(records, binary=column.success, clusters=clusters_of(records))
     except BenchError as error:
         raise BenchError(f"{agent} on {column.name}: {error}") from error
     return found.scaled(column.unit)
@@ -528,6 +526,9 @@ def _caption(table: Table) -> list[str]:
         lines.append(f"Intervals run {trainings}; where marked †, {episodes}.")
     else:
         lines.append(f"Intervals run {episodes}.")
+    grouped = {cell.column: cell.interval.clusters for cell in table.cells if cell.interval and cell.interval.clusters}
+    for name, clusters in grouped.items():
+        lines.append(f"{name}: its episodes are of {clusters} tasks, and its intervals run over tasks (t).")
     if any(math.isnan(found.low) for found in table.intervals):
         lines.append("Where ? stands, one value, or values all equal, show no spread and give no interval.")
     return lines

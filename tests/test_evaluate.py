@@ -63,6 +63,16 @@ def test_what_an_environment_counts_is_recorded() -> None:
     assert row["statistic wins"] == 1.0
 
 
+def test_episodes_of_one_task_share_a_cluster() -> None:
+    spec = replace(SPEC, test_tasks=3)
+    start = spec.test_seeds.start
+    assert [spec.test_task(start + number) for number in (0, 1, 2, 3, 7)] == [0, 1, 2, 0, 1]
+    assert spec.test_task(5) is None and SPEC.test_task(start) is None
+    one = episode(["o", "p"], ["a"], seed=start + 4)
+    assert record(CELL, one, spec, ORIGIN, 0.0)[0]["cluster"] == 1
+    assert "cluster" not in record(CELL, one, SPEC, ORIGIN, 0.0)[0]
+
+
 def test_a_record_for_each_test_seed(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "records.parquet"
     steps: list[tuple[int, int]] = []

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qsft_bench.errors import BenchError
-from qsft_bench.stats import Interval, interval, paired
+from qsft_bench.stats import Interval, clusters_of, interval, paired
 
 
 def records(*trainings: Iterable[float], first_seed: int = 0) -> pd.DataFrame:
@@ -105,6 +105,31 @@ def test_unequal_clusters_by_hand() -> None:
 def test_each_record_its_own_cluster_changes_nothing() -> None:
     scores = np.random.default_rng(0).normal(size=20)
     assert interval(records(scores), clusters=range(20)) == interval(records(scores))
+
+
+def test_paired_over_clusters_is_t_over_their_mean_differences() -> None:
+    # differences 1 3 | 2 4 | 6 8 by task; within a task they say less than six tasks would
+    a, b = records([1, 2, 6, 3, 4, 8]), records([0.0] * 6)
+    found = paired(a.assign(cluster=[0, 1, 2, 0, 1, 2]), b.assign(cluster=[0, 1, 2, 0, 1, 2]))
+    by_hand = interval(records([2, 3, 7]))
+    assert (found.mean, found.low, found.high) == pytest.approx((by_hand.mean, by_hand.low, by_hand.high))
+    assert (found.n, found.clusters, found.over) == (6, 3, "episodes")
+    alone = paired(a, b)
+    assert alone.clusters == 0 and alone.high - alone.low < found.high - found.low
+
+
+def test_paired_rates_over_clusters_stay_rates() -> None:
+    a, b = rate(9, 12).assign(cluster=[0, 1, 2] * 4), rate(1, 12).assign(cluster=[0, 1, 2] * 4)
+    found = paired(a, b, binary=True)
+    assert -1 <= found.low <= found.mean <= found.high <= 1 and found.clusters == 3
+
+
+def test_clusters_are_read_from_the_records() -> None:
+    frame = records([1, 2])
+    assert clusters_of(frame) is None
+    assert clusters_of(frame.assign(cluster=[0, math.nan])) is None  # of another environment beside
+    found = clusters_of(frame.assign(cluster=[4, 5]))
+    assert found is not None and found.tolist() == [4, 5]
 
 
 def test_cluster_labels_must_match() -> None:

@@ -172,6 +172,20 @@ def test_clustered_episodes_widen_the_interval() -> None:
     alone = table1(play("qsft", "Wordle", scores)).intervals[0]
     shared = table1(play("qsft", "Wordle", scores).assign(cluster=[0, 0, 0, 1, 1, 1, 2, 2, 2])).intervals[0]
     assert shared.high - shared.low > alone.high - alone.low
+    text = markdown(table1(play("qsft", "Wordle", scores).assign(cluster=[0, 0, 0, 1, 1, 1, 2, 2, 2])))
+    assert "Wordle: its episodes are of 3 tasks, and its intervals run over tasks (t)." in text
+    assert "tasks" not in markdown(table1(play("qsft", "Wordle", scores)))
+
+
+def test_differences_of_clustered_episodes_run_over_tasks() -> None:
+    scores, tasks = [0, 0, 0, 1, 1, 1, 0, 0, 1], [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    pair = [play("qsft", "Wordle", scores), play("sft", "Wordle", [0] * 9)]
+    alone, shared = (
+        paired_frame(pd.concat(frames), specs=SPECS).set_index(["agent_a", "agent_b"]).loc[("qsft", "sft")]
+        for frames in (pair, [frame.assign(cluster=tasks) for frame in pair])
+    )
+    assert shared["difference"] == alone["difference"] and shared["n"] == 9
+    assert shared["ci_high"] - shared["ci_low"] > alone["ci_high"] - alone["ci_low"]
 
 
 # Which rows and columns, in which order

@@ -30,8 +30,11 @@ SPEC = EnvSpec(
     random="envs.webshop.behaviour:RandomShopper",
     solver="envs.webshop.behaviour:Solver",
     prompt="envs.webshop:prompt.md",
+    play={"observation": "screen", "action": "compact"},
+    importer="envs.webshop.official:import_files",
     agents=AGENTS,
     extra="webshop",
+    test_tasks=100,  # the held-out instructions
     tiers={
         "base": Tier(
             behaviour={"keep": 0.75, "careful": 0.3, "returns": 0.4, "sets": 0.5, "looks": 0.15, "slips": 0.12, "browse": 0.06},
@@ -53,8 +56,8 @@ SPEC = EnvSpec(
     },
     scales={
         "smoke": {**_COMPACT, "dataset_episodes": 300},
-        "small": {**_COMPACT, "dataset_episodes": 30_000, "batch_size": 128},
-        "standard": {**_COMPACT, "dataset_episodes": 100_000},
+        "small": {**_COMPACT, "dataset_episodes": 30_000, "batch_size": 128, "evaluation_episodes": 500},
+        "standard": {**_COMPACT, "dataset_episodes": 100_000, "evaluation_episodes": 500},
         "paper": {"context": 2_048, "dataset_episodes": 12_000},
     },
 )

@@ -9,7 +9,7 @@ import gymnasium
 from gymnasium import spaces
 
 from envs.webshop.catalogue import Goal, Product, Source, load_catalogue
-from envs.webshop.pages import BUTTONS, PARTS, WRITINGS, Format, check_format
+from envs.webshop.pages import PARTS, WRITINGS, Compact, Format, check_format
 from envs.webshop.reward import reward
 from qsft_bench.errors import BenchError
 
@@ -35,8 +35,8 @@ class WebShop(gymnasium.Env[str, str]):
     Args:
         catalogue: see `load_catalogue`.
         products: how many the shop has; 0 for the usual number.
-        observation: `original` or `compact`.
-        action: likewise; the original's actions are understood in any case.
+        observation: `original`, `compact` or `screen`.
+        action: `original` or `compact`; the original's verbs are understood in any case, with the labels of the format.
         results_per_page: 10 in the original.
         obs_length: characters after which an observation is cut; its buttons work all the same.
         privileged: put the goal into `info["goal"]`.
@@ -142,7 +142,7 @@ class WebShop(gymnasium.Env[str, str]):
         if start > 0:
             verb = line[:start]
             return (verb, line[start + 1 : end].lower()) if verb in ("search", "click") else ("", "")
-        if self._spoken is WRITINGS["compact"]:
+        if isinstance(self._spoken, Compact):
             if line.startswith("search "):
                 return "search", line.removeprefix("search ").removesuffix(".").replace("_", "-").lower()
             return "click", line.lower()
@@ -230,6 +230,3 @@ def check_options(observation: str, action: str, results_per_page: int, obs_leng
     for name, value, low, high in (("results_per_page", results_per_page, 1, RESULTS), ("obs_length", obs_length, 100, 10**6)):
         if not isinstance(value, int) or not low <= value <= high:
             raise BenchError(f"webshop: {name}={value!r} must be a whole number from {low} to {high}")
-
-
-assert set(BUTTONS) >= set(PARTS)

@@ -58,6 +58,12 @@ class Imported:
     synthetic: int
     skipped: int
 
+    def __str__(self) -> str:
+        found = f"{self.products:,} products, {self.human:,} instructions by people, {self.synthetic:,} synthetic ones"
+        return (
+            f"{self.folder}: {found}, {self.skipped:,} records left out; play with catalogue=official (or official-synthetic)"
+        )
+
 
 def import_files(path: Path, report: Report = lambda place, reason: None, strict: bool = False) -> Imported:
     """Read the official files at `path` (their folder, or the products' file in it) into the cache folder.

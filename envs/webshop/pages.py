@@ -8,10 +8,11 @@ results     Back to Search [SEP] Page 1 (Total results: 50) [SEP] ...   page 1 /
 item        Back to Search [SEP] < Prev [SEP] color [SEP] pink ...      item drift hammock ultralight : color pink teal : 24
 ```
 
-Both say the same. The compact one is for models that learn words from nothing: one word for one thing (`water_resistant`), no
-filler, prices in whole dollars rounded up (limits are whole dollars, so that the comparison stays true), a product named by its
-place on the page, buttons left out because every page of a kind has the same ones, and nothing shown twice. An observation is
-what is new: the instruction stands on the first page alone, and a click on an option shows what was clicked.
+Both say the same, and so does a third, `screen`, for a person in a terminal, with the compact actions. The compact one is for
+models that learn words from nothing: one word for one thing (`water_resistant`), no filler, prices in whole dollars rounded up
+(limits are whole dollars, so that the comparison stays true), a product named by its place on the page, buttons left out, as
+every page of a kind has the same ones, and nothing shown twice. An observation is what is new: the instruction stands on the
+first page alone, and a click on an option shows what was clicked.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Literal, get_args
 from envs.webshop.catalogue import NO_LIMIT, Product
 from qsft_bench.errors import BenchError, did_you_mean
 
-Format = Literal["original", "compact"]
+Format = Literal["original", "compact", "screen"]
 PageKind = Literal["search", "results", "item", "part", "clicked", "end", "nothing"]
 
 PARTS = ("description", "features", "reviews")
@@ -298,7 +299,51 @@ class Compact(Writing):
         return _read_compact(text)
 
 
-WRITINGS: Mapping[str, Writing] = {"original": Original(), "compact": Compact()}
+class Screen(Compact):
+    """The format for people: pages as a terminal shows them, clicked on by the compact names in brackets."""
+
+    def start(self, instruction: str) -> str:
+        return _lines(
+            ["You want:", f"  {instruction}", "", "Say `search WORDS`; then what stands in [brackets], a word a turn."]
+        )
+
+    def home(self) -> str:
+        return _lines(["The search page. Say `search WORDS`."])
+
+    def results(self, products: Sequence[Product], page: int, pages: int, total: int) -> str:
+        shown = [f"Page {page} of {pages}, {total} results:"]
+        for place, product in enumerate(products, 1):
+            shown.append(f"  [{place}] {product.title}  {product.price_tag}")
+        buttons = ["[back]"] * (page > 1) + ["[next]"] * (page < pages) + ["[home] to search again"]
+        return _lines([*shown, "  ".join(buttons)])
+
+    results_again = results
+
+    def item(self, product: Product) -> str:
+        shown = [product.title, f"  {product.price_tag}, rated {product.rating}"]
+        for name, values in product.options.items():
+            shown.append(f"  {name}: " + "  ".join(f"[{compact_label(value)}]" for value in values))
+        return _lines([*shown, "[buy]  [back] to the results  [home]  [description]  [features]  [reviews]"])
+
+    item_again = item
+
+    def part(self, product: Product, name: str) -> str:
+        return _lines([f"{name.capitalize()}:", *(f"  - {text}" for text in _part(product, name)), "[back]  [home]"])
+
+    def clicked(self, label: str) -> str:
+        return _lines([f"[{label}] is set."])
+
+    def bought(self, total: float) -> str:
+        return _lines([f"Thank you for shopping with us! Your score, between 0 and 1: {total:.2f}"])
+
+    def nothing(self) -> str:
+        return _lines(["Nothing happened."])
+
+    def read(self, text: str) -> View:
+        raise BenchError("webshop: observation='screen' is for people; scripted players read 'original' or 'compact'")
+
+
+WRITINGS: Mapping[str, Writing] = {"original": Original(), "compact": Compact(), "screen": Screen()}
 
 
 def compact_label(value: str) -> str:
@@ -338,6 +383,10 @@ def _part(product: Product, name: str) -> list[str]:
     if name == "features":
         return list(product.bullets) or ["No features"]
     return list(product.reviews) or ["No reviews"]
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"{' ' * (len(line) - len(line.lstrip()))}{plain_text(line.strip())}\n" for line in lines)
 
 
 def _line(parts: Iterable[str]) -> str:
