@@ -3,8 +3,9 @@
 `render.py` draws them, `behaviour.py` collects the data.
 
 A seed decides about the game too: those of datasets draw from the 1,200 games of training, those that test take 120 other games
-in the same rooms in turn, those that validate 120 games in other rooms. The mode of `base` makes the errors that are made more often than not: it brings an untreated
-object, and puts down what it should look at under the lamp. The mode of `habit` looks about until the end.
+in the same rooms in turn, those that validate 120 games in other rooms. The mode of `base` makes the errors that are made more
+often than not: it brings an untreated object, and puts down what it should look at under the lamp. The mode of `habit` looks
+about until the end.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ SPEC = EnvSpec(
         "paper": {"options": {"games": "auto"}, "codec": "words", "context": 1024, "dataset_episodes": 10_000},
     },
     extra="alfworld",
+    test_tasks=120,
     side_by_side=32,  # an engine takes 4 MB
     shard_episodes=1_000,
 )
