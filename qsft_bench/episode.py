@@ -112,7 +112,8 @@ class Episode:
 
     def awaiting(self, turn: int) -> Episode:
         """The episode as it stood when `turn`, counted from 0, awaited its action."""
-        return Episode(self.env, self.seed, [*self.turns[:turn], Turn(self.turns[turn].observation)])
+        last = self.turns[turn]
+        return Episode(self.env, self.seed, [*self.turns[:turn], Turn(last.observation, choices=last.choices)])
 
     def step(
         self,
