@@ -256,7 +256,7 @@ class Room:
         return {kind: places for kind, places in found.items() if places}
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=1_500)
 def generate(split: Split, number: int) -> Game:
     """Game `number` of `split`."""
     rng = random.Random(f"alfworld {split} {number}")
