@@ -15,6 +15,9 @@ _COMPACT: dict[str, Any] = {
     "context": 320,
 }
 
+# `python -m envs.webshop.calibrate` measured what stands in the tiers: 5,000 episodes a player, standard errors up to .005.
+_RANDOM, _CEILING = 0.043, 0.943
+
 SPEC = EnvSpec(
     name="webshop",
     id="qsft_bench/WebShop-v0",
@@ -36,10 +39,13 @@ SPEC = EnvSpec(
     extra="webshop",
     test_tasks=100,  # the held-out instructions
     tiers={
+        # Imitation at its best temperature (0) sets every option, but opens the wrong product: 61% of the way to the ceiling.
         "base": Tier(
             behaviour={"keep": 0.75, "careful": 0.3, "returns": 0.4, "sets": 0.5, "looks": 0.15, "slips": 0.12, "browse": 0.06},
             summary="careful at some decisions, careless at others, independently",
+            references={"random": _RANDOM, "behaviour": 0.516, "greedy_behaviour": 0.777, "ceiling": _CEILING},
         ),
+        # Here it helps at no temperature: .541 at the best (.7), worse than the data from .25 down.
         "habit": Tier(
             behaviour={
                 "habit": 0.5,
@@ -52,6 +58,7 @@ SPEC = EnvSpec(
                 "browse": 0.04,
             },
             summary="half the time the last product of a page, and half the time bought as it is (bad habits), else careful",
+            references={"random": _RANDOM, "behaviour": 0.529, "greedy_behaviour": 0.419, "ceiling": _CEILING},
         ),
     },
     scales={

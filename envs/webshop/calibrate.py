@@ -1,7 +1,7 @@
 """Measure the numbers of WebShop's tiers and how hard the generated catalogue is.
 
 ```
-python -m envs.webshop.calibrate        # three minutes of one core; what it prints stands in envs/webshop/__init__.py
+python -m envs.webshop.calibrate        # two minutes of one core; what it prints stands in envs/webshop/__init__.py
 ```
 """
 
@@ -23,7 +23,7 @@ from qsft_bench.tokens import TextCodec
 
 OPTIONS: dict[str, Any] = dict(SPEC.scales["small"]["options"])
 TEMPERATURES = (0.7, 0.5, 0.25, 0.0)  # 1 is the behaviour, 0 its mode
-EPISODES = 10_000
+EPISODES = 5_000
 CATALOGUE_GOALS = 2_000
 
 

@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from envs.webshop.catalogue import LIMITS, NO_LIMIT, Catalogue, Goal, Product
+from qsft_bench.errors import BenchError
 
 PRODUCTS = 10_000
 INSTRUCTIONS = 12_000
 TEST, VALIDATION = 100, 200
+HELD_OUT_FILE = Path(__file__).with_name("held_out.txt")  # the instructions to test on
+HELD_OUT_SHA256 = "4e408c556359cf6e79924c7f043588ab815fcfd57555ef195187db7030fc388c"  # others are another environment
 SEED = 2024
 
 SYNONYMS = 0.3  # share of instructions that call the type by another name
@@ -42,12 +45,12 @@ OPENINGS = (
 SAID = {
     "color": "in {value}",
     "size": "in size {value}",
-    "pack": "sold as {value}",
-    "scent": "with a {value} scent",
+    "pack": "sold as {a} {value}",
+    "scent": "with {a} {value} scent",
     "volume": "in the {value} bottle",
     "flavor": "with {value} flavor",
     "power": "that runs on {value}",
-    "finish": "with a {value} finish",
+    "finish": "with {a} {value} finish",
     "dimensions": "in {value} dimensions",
 }
 PRAISE = ("does what it says", "arrived early", "a good buy", "would buy again", "better than the last one", "well made")
@@ -93,15 +96,30 @@ def kinds() -> tuple[Kind, ...]:
 
 @lru_cache(maxsize=4)
 def generated_catalogue(products: int = PRODUCTS) -> Catalogue:
-    """`products` products and 12,000 instructions (fewer where that would be more than two a product)."""
+    """`products` products and 12,000 instructions (fewer where that would be more than two a product).
+
+    Raises:
+        BenchError: the usual catalogue is not the one that results were measured on.
+    """
     draw = random.Random(SEED * 1_000_003 + products)  # only its `random`, which is the same in every Python
     stock = [_product(number, draw) for number in range(products)]
     wanted = [(number, kind) for number, (_, kind, decoy) in enumerate(stock) if not decoy]
     count = min(INSTRUCTIONS, 2 * products)
     goals = [_goal(stock[number][0], kind, draw) for number, kind in (_pick(draw, wanted) for _ in range(count))]
+    found = held_out_sha256(goals[:TEST])
+    if products == PRODUCTS and found != HELD_OUT_SHA256:
+        raise BenchError(
+            f"lexicon.toml or generate.py was altered: the SHA-256 of the held-out instructions is {found}, expected "
+            f"{HELD_OUT_SHA256}; restore them with `git checkout envs/webshop`"
+        )
     made = tuple(product for product, _, _ in stock)
     identity = hashlib.sha256("\n".join(product.indexed for product in made).encode()).hexdigest()
     return Catalogue(f"generated catalogue of {products:,} products", identity, made, tuple(goals), TEST, VALIDATION)
+
+
+def held_out_sha256(goals: Sequence[Goal]) -> str:
+    """Of their instructions, one a line, as in `held_out.txt`."""
+    return hashlib.sha256("".join(f"{goal.instruction}\n" for goal in goals).encode()).hexdigest()
 
 
 def _pick(draw: random.Random, values: Sequence[Any]) -> Any:
@@ -133,7 +151,7 @@ def _product(number: int, draw: random.Random) -> tuple[Product, Kind, bool]:
         sentences.append(f"{'Fits any' if decoy else 'Also known as'} {kind.synonym}.")
     sentences.append(f"From {brand}, for {audience}.")
     hidden = attributes[len(shown) :]
-    bullets = tuple(_pick(draw, domain["features"]).format(attr=name).capitalize() for name in hidden + shown)
+    bullets = tuple(_pick(draw, domain["features"]).format(a=_article(name), attr=name).capitalize() for name in hidden + shown)
     rating = 3.0 + round(2 * draw.random(), 1)
     reviews = (f"{rating:.0f} stars: {_pick(draw, PRAISE)}", f"{max(1, rating - 1):.0f} stars: {_pick(draw, BLAME)}")
     product = Product(
@@ -192,8 +210,10 @@ def _goal(product: Product, kind: Kind, draw: random.Random) -> Goal:
         return others[word] if draw.random() < PARAPHRASES else word
 
     described = ", ".join(say(name, kind.domain["attributes"]) for name in attributes)
-    chosen = [SAID[name].format(value=say(value, lexicon()["options"][name])) for name, value in options.items()]
-    said = " ".join([f"{_pick(draw, OPENINGS)} {_article(described)} {described} {thing}", *chosen])
+    spoken = {name: say(value, lexicon()["options"][name]) for name, value in options.items()}
+    chosen = [SAID[name].format(a=_article(value), value=value) for name, value in spoken.items()]
+    wanted = f"{described} {thing}" if thing.endswith("s") else f"{_article(described)} {described} {thing}"
+    said = " ".join([f"{_pick(draw, OPENINGS)} {wanted}", *chosen])
     limit = price_limit(product.price, draw.random(), draw.random())
     return Goal(
         asin=product.asin,
@@ -208,7 +228,7 @@ def _goal(product: Product, kind: Kind, draw: random.Random) -> Goal:
 
 
 def _article(text: str) -> str:
-    return "an" if text[0] in "aeiou" else "a"
+    return "an" if text[0] in "aeiou" and not text.startswith(("one", "uv", "usb")) else "a"
 
 
 def price_limit(price: float, first: float, second: float) -> float:

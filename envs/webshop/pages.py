@@ -81,7 +81,7 @@ class View:
 
 def plain_words(text: str) -> tuple[str, ...]:
     """The words of `text` that mean something, lower case, hyphens as underscores: `water_resistant`."""
-    found = (re.sub(r"[-.’']", "_", word) for word in _WORD.findall(text.lower()))
+    found = (re.sub(r"[-.’']", "_", word) for word in _WORD.findall(plain_text(text).lower()))
     return tuple(word for word in found if word not in _DROPPED)
 
 
@@ -348,7 +348,7 @@ WRITINGS: Mapping[str, Writing] = {"original": Original(), "compact": Compact(),
 
 def compact_label(value: str) -> str:
     """An option's value as one word."""
-    return "_".join(re.findall(r"[^\W_]+", value.lower())) or "_"
+    return "_".join(re.findall(r"[^\W_]+", plain_text(value).lower())) or "_"
 
 
 @lru_cache(maxsize=2**17)
