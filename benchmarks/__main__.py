@@ -10,7 +10,10 @@ from pathlib import Path
 
 from qsft_bench.errors import BenchError, did_you_mean
 
-BENCHMARKS = ("wordle", "twenty_questions", "chess", "manipulation", "training_step", "decoding", "opening", "startup")
+BENCHMARKS = (
+    *("wordle", "twenty_questions", "chess", "alfworld", "manipulation"),
+    *("training_step", "decoding", "opening", "startup"),
+)
 
 
 def main(names: list[str]) -> None:

@@ -477,7 +477,7 @@ class FigureVerb:
 
 @dataclass(frozen=True)
 class Play:
-    """Play an environment yourself, in the terminal."""
+    """Play an environment yourself, in the terminal; where it can be drawn, a picture of every turn is saved."""
 
     env: Positional[str]
     """Environment."""
@@ -485,11 +485,15 @@ class Play:
     """Episode seed; a fresh one if not given."""
     swap: bool = False
     """The environment's solver plays, and you answer it in the environment's place (`done` when it has won)."""
+    pictures: Path | None = None
+    """Folder for the pictures; runs/play/<environment>-<seed> if not given."""
 
     def run(self) -> None:
         import random
 
-        from qsft_bench.play import Person, PersonsWorld
+        from gymnasium import spaces
+
+        from qsft_bench.play import Person, PersonsWorld, Pictured
         from qsft_bench.registry import agent_class, env_spec, make_env
         from qsft_bench.rollout import play
 
@@ -501,6 +505,9 @@ class Play:
         if self.swap:
             player = agent_class("solver").create(spec, "base", {})
             env = PersonsWorld(env.reset(seed=seed)[0], spec.horizon)
+        elif "rgb_array" in env.metadata.get("render_modes", ()) and isinstance(env.action_space, spaces.Text):
+            folder = self.pictures or Path("runs") / "play" / f"{spec.name}-{seed}"
+            env = Pictured(make_env(spec, render_mode="rgb_array"), folder)
         try:
             (episode,) = play(player, [env], [seed], spec.name)
         except (KeyboardInterrupt, EOFError):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, SupportsFloat
 
 import gymnasium
+import numpy as np
 from gymnasium import spaces
 
 from qsft_bench.agent import Agent
 from qsft_bench.episode import Action, Episode
 from qsft_bench.errors import BenchError
+from qsft_bench.files import atomic_path
 
 NO_TEXT = (
     "cannot be played at a keyboard, it is no text game; "
@@ -46,6 +49,42 @@ class Person(Agent):
             raise BenchError(f"{episode.env} {NO_TEXT}")
         self.write(observation.rstrip("\n"))
         return self.read(f"turn {len(episode.turns)}> ") + "\n"
+
+
+class Pictured(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Saves what the environment draws after every reset and step, `00.png`, `01.png`, ..., and shows each path.
+
+    Args:
+        env: made with `render_mode="rgb_array"`.
+        folder: for the pictures; made if it is not there. Those of an earlier play in it are replaced.
+        write: shows text.
+    """
+
+    def __init__(self, env: gymnasium.Env, folder: Path, write: Callable[[str], None] = print) -> None:
+        super().__init__(env)
+        self.folder = folder
+        self.write = write
+        self._turn = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        found = super().reset(seed=seed, options=options)
+        self._turn = 0
+        self._save()
+        return found
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        found = super().step(action)
+        self._turn += 1
+        self._save()
+        return found
+
+    def _save(self) -> None:
+        from PIL import Image
+
+        path = self.folder / f"{self._turn:02}.png"
+        with atomic_path(path) as temporary:
+            Image.fromarray(np.asarray(self.env.render())).save(temporary, format="PNG")
+        self.write(f"[picture: {path}]")
 
 
 class PersonsWorld(gymnasium.Env[str, str]):

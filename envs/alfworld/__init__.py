@@ -59,7 +59,7 @@ SPEC = EnvSpec(
             },
         ),
         "habit": Tier(
-            behaviour={"errors": 0.3, "slip": 0.03, "habit": 0.55},
+            behaviour={"errors": 0.22, "slip": 0.03, "habit": 0.55},
             summary="fewer errors, but 55% of the time it only looks about where it would take the object",
             references={
                 "random": _RANDOM,

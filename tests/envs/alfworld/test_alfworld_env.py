@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -20,6 +21,7 @@ from envs.alfworld.env import HELD_OUT, HORIZON, TEST, ALFWorld
 from envs.alfworld.games import COLUMNS
 from envs.alfworld.render import draw
 from envs.alfworld.seen import Seen
+from qsft_bench.cli import main
 from qsft_bench.errors import BenchError
 
 GENERATED: dict[str, Any] = {"games": "generated", "split": "valid_seen"}
@@ -209,3 +211,23 @@ def test_look_in_the_middle_of_the_room_names_no_place_twice() -> None:
 )
 def test_the_newest_answer_is_told_apart(text: str, last: str) -> None:
     assert heard(text).last == last
+
+
+def test_a_person_plays_with_a_picture_beside_each_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("ALFWORLD_DATA", raising=False)
+    lines = iter(["look", "go to the moon"])
+
+    def read(prompt: str) -> str:
+        try:
+            return next(lines)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr("qsft_bench.play.Person.__init__.__defaults__", (read, print))
+    main(["play", "alfworld", "--seed", "3", "--pictures", str(tmp_path)])
+    told = capsys.readouterr().out
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["00.png", "01.png", "02.png"]
+    assert f"[picture: {tmp_path / '02.png'}]" in told and "Your task is to:" in told and NOTHING in told
+    assert "cannot be done here and now" in told
