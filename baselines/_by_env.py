@@ -10,7 +10,7 @@ from qsft_bench.train import Training
 
 CHESS = ("chess", "chess_endgame")
 ARM = ("pick_place", "drawer_grasp")
-LONG = ("wordle", "twenty_questions", *CHESS, *ARM)
+LONG = ("wordle", "twenty_questions", "webshop", "alfworld", *CHESS, *ARM)
 """Environments in which SFT trains for long: who starts from it, or imitates a part of the data, takes half as many steps."""
 
 HALF_AS_LONG: Mapping[str, Mapping[str, Any]] = {env: {"training": Training(steps=0.5)} for env in LONG}
