@@ -73,7 +73,7 @@ SPEC = EnvSpec(
         # A step of the engine takes 2 ms: fewer episodes than elsewhere are played to tune and to watch.
         "small": {
             **_SHORT,
-            **{"dataset_episodes": 12_000, "steps": 3_000, "batch_size": 64, "learning_rate": 3e-3},
+            **{"dataset_episodes": 12_000, "steps": 2_000, "batch_size": 64, "learning_rate": 3e-3},
             **{"evaluation_episodes": 600, "validation_episodes": 150, "curve_points": 4, "curve_episodes": 60},
             "tiers": ("base",),
         },
