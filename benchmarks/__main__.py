@@ -11,7 +11,7 @@ from pathlib import Path
 from qsft_bench.errors import BenchError, did_you_mean
 
 BENCHMARKS = (
-    *("wordle", "twenty_questions", "chess", "alfworld", "manipulation"),
+    *("wordle", "twenty_questions", "chess", "webshop", "alfworld", "manipulation"),
     *("training_step", "decoding", "opening", "startup"),
 )
 

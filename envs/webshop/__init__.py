@@ -58,7 +58,7 @@ SPEC = EnvSpec(
                 "browse": 0.04,
             },
             summary="half the time the last product of a page, and half the time bought as it is (bad habits), else careful",
-            references={"random": _RANDOM, "behaviour": 0.529, "greedy_behaviour": 0.419, "ceiling": _CEILING},
+            references={"random": _RANDOM, "behaviour": 0.527, "greedy_behaviour": 0.419, "ceiling": _CEILING},
         ),
     },
     scales={

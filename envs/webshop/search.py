@@ -100,12 +100,13 @@ class Search:
 
     def __init__(self, folder: Path) -> None:
         try:
-            self._index = bm25s.BM25.load(folder, mmap=True)
+            index = bm25s.BM25.load(folder, mmap=True)
         except (OSError, ValueError, KeyError) as error:
             raise BenchError(f"the search index {folder} is damaged ({error}); delete that folder, it is made again") from error
-        self.size = int(self._index.scores["num_docs"])
-        self._numbers: dict[str, int] = self._index.vocab_dict
-        self._found = lru_cache(maxsize=2**12)(self._look_up)
+        self.size = int(index.scores["num_docs"])
+        self._numbers: dict[str, int] = index.vocab_dict
+        # Plain views of the mapped files: the class that maps them makes every slice slow.
+        self._parts, self._documents, self._starts = (np.asarray(index.scores[name]) for name in ("data", "indices", "indptr"))
 
     @classmethod
     def over(cls, documents: Iterable[str], identity: str) -> Search:
@@ -132,24 +133,15 @@ class Search:
 
     def scores(self, query: str) -> NDArray[np.float32]:
         """The BM25 score of every document."""
-        tokens = [self._numbers[word] for word in words(query[:LONGEST_QUERY]) if word in self._numbers]
-        return self._scores(tuple(tokens))
+        total = np.zeros(self.size, np.float32)
+        for token in self._known(query):
+            part = slice(int(self._starts[token]), int(self._starts[token + 1]))
+            total[self._documents[part]] += self._parts[part]  # a document stands once among a word's
+        return total
 
     def top(self, query: str, count: int) -> tuple[int, ...]:
         """Numbers of the `count` best documents, best first; fewer where fewer share a word with `query`."""
-        tokens = tuple(self._numbers[word] for word in words(query[:LONGEST_QUERY]) if word in self._numbers)
-        return self._found(tokens, count) if tokens else ()
-
-    def _scores(self, tokens: tuple[int, ...]) -> NDArray[np.float32]:
-        total = np.zeros(self.size, np.float32)
-        data, indices, indptr = (self._index.scores[name] for name in ("data", "indices", "indptr"))
-        for token in tokens:
-            part = slice(int(indptr[token]), int(indptr[token + 1]))
-            total[indices[part]] += data[part]  # a document stands once among a word's
-        return total
-
-    def _look_up(self, tokens: tuple[int, ...], count: int) -> tuple[int, ...]:
-        scores = self._scores(tokens)
+        scores = self.scores(query)
         if count < self.size:
             least = np.partition(scores, self.size - count)[self.size - count]
             candidates = np.flatnonzero(scores >= max(least, np.float32(1e-30)))
@@ -157,3 +149,6 @@ class Search:
             candidates = np.flatnonzero(scores > 0)
         order = np.lexsort((candidates, -scores[candidates]))[:count]
         return tuple(candidates[order].tolist())
+
+    def _known(self, query: str) -> list[int]:
+        return [self._numbers[word] for word in words(query[:LONGEST_QUERY]) if word in self._numbers]
