@@ -14,6 +14,9 @@ from envs.webshop import SPEC
 from envs.webshop.catalogue import load_catalogue
 from envs.webshop.env import RESULTS, TEST_SEEDS, TURNS, VALIDATION_SEEDS, WebShop
 from qsft_bench.errors import BenchError
+from qsft_bench.play import Person
+from qsft_bench.registry import make_env
+from qsft_bench.rollout import play
 from tests.envs.webshop.shop import DEAR, HAT, ODD, RACK, small_shop
 
 COMPACT: dict[str, Any] = {"observation": "compact", "action": "compact"}
@@ -282,3 +285,15 @@ def test_another_size_is_another_shop() -> None:
     assert len(small.products) == 300 and len(small.goals) == 600
     assert asdict(small.products[0]) != asdict(load_catalogue().products[0])
     assert WebShop(products=300, **COMPACT).reset(seed=3)[0].startswith("want ")
+
+
+def test_a_person_shops_in_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """`qsft-bench play webshop`: pages as a screen shows them, answered by what stands in brackets."""
+    typed = iter(["search no-cooking granola peppermint", "1", "nonsense", "peppermint", "6_pack", "features", "back", "buy"])
+    player = Person(read=lambda prompt: next(typed))
+    (episode,) = play(player, [make_env(SPEC, **SPEC.play)], [TEST_SEEDS.start], SPEC.name)
+    shown = capsys.readouterr().out
+    assert "You want:\n  i am looking for a no-cooking granola with peppermint flavor" in shown
+    assert "  [1] " in shown and "flavor: " in shown and "Features:\n  - " in shown and "Nothing happened." in shown
+    assert episode.terminated and "Your score, between 0 and 1: " in str(episode.turns[-1].observation)
+    assert [turn.invalid is not None for turn in episode.turns].count(True) >= 1
