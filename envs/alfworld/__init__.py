@@ -21,7 +21,8 @@ def _scores(*scores: float) -> dict[str, float]:
     return dict(zip(COLUMNS.values(), scores, strict=True))
 
 
-# `python -m envs.alfworld.calibrate` measures what stands in the tiers.
+# `python -m envs.alfworld.calibrate --episodes 600` measured what stands in the tiers (the modes: --episodes 240), each column
+# within .1. In all, the data of `base` win 33% and those of `habit` 34%, each within 4%; without errors they would win 96%.
 _RANDOM = _scores(0.021, 0.008, 0.0, 0.0, 0.0, 0.0)
 
 # What models from random weights on two cores can learn from: one line a turn, in words that bind what belongs together.
@@ -55,6 +56,8 @@ SPEC = EnvSpec(
             summary="a player that has read the texts and gets steps wrong, most of all to heat, clean and cool",
             references={
                 "random": _RANDOM,
+                "behaviour": _scores(0.64, 0.40, 0.18, 0.19, 0.22, 0.35),
+                "greedy_behaviour": _scores(1.0, 0.0, 0.0, 0.0, 0.0, 0.9),
                 "ceiling": 1.0,
             },
         ),
@@ -63,6 +66,7 @@ SPEC = EnvSpec(
             summary="fewer errors, but 55% of the time it only looks about where it would take the object",
             references={
                 "random": _RANDOM,
+                "behaviour": _scores(0.51, 0.33, 0.37, 0.32, 0.36, 0.18),
                 "greedy_behaviour": 0.0,
                 "ceiling": 1.0,
             },
