@@ -134,7 +134,8 @@ class Network(nn.Module):
             position: indices into the flattened (B * T) tokens; `batch.position` if not given.
         """
         embedded = self._embedded(batch.ids, batch.images, batch.numbers)
-        return self.read(hidden_at(self.backbone, embedded, batch.position if position is None else position))
+        chosen = batch.position if position is None else position
+        return self.read(hidden_at(self.backbone, embedded, chosen, batch.mask))
 
     def read(self, hidden: torch.Tensor) -> dict[str, torch.Tensor]:
         """Every head's output on hidden states (..., D); not in mixed precision, since values are differences of logits."""

@@ -17,7 +17,7 @@ def test_reading_some_tokens_is_reading_all_and_choosing(model: str) -> None:
     ids[1, 6:] = 0  # padding
     position = torch.tensor([0, 3, 10, 11, 14, 33, 43, 44, 49])[torch.randperm(9)]  # none of row 2
     whole = network.hidden(ids).flatten(0, 1)[position]
-    some = hidden_at(network.backbone, network.backbone.wte(ids), position)
+    some = hidden_at(network.backbone, network.backbone.wte(ids), position, ids > 0)
     assert some.shape == (9, network.width) and torch.allclose(whole, some, atol=1e-6)
 
     def gradients(hidden: torch.Tensor) -> list[torch.Tensor]:
