@@ -74,11 +74,11 @@ SPEC = EnvSpec(
     },
     scales={
         "smoke": {**_SHORT, "dataset_episodes": 24, "validation_episodes": 6, "evaluation_episodes": 12, "curve_points": 0},
-        # A step of the engine takes 2 ms: fewer episodes than elsewhere are played to tune and to watch.
+        # A step of the engine takes 2 ms: fewer episodes than elsewhere are played to tune, and none to watch.
         "small": {
             **_SHORT,
-            **{"dataset_episodes": 12_000, "steps": 2_000, "batch_size": 64, "learning_rate": 3e-3},
-            **{"evaluation_episodes": 600, "validation_episodes": 150, "curve_points": 4, "curve_episodes": 60},
+            **{"dataset_episodes": 12_000, "steps": 1_000, "batch_size": 64, "learning_rate": 3e-3},
+            **{"evaluation_episodes": 600, "validation_episodes": 120, "curve_points": 0},
             "tiers": ("base",),
         },
         "standard": {**_SHORT, "dataset_episodes": 24_000},
