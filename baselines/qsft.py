@@ -34,8 +34,8 @@ The variant `qsft@paper` is Eq. 3 and Algorithm 1 to the letter, played with bet
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -45,6 +45,7 @@ from torch.nn import functional as F
 from baselines._by_env import ARM, CHESS, LONG, LOW_BETAS
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.errors import BenchError
+from qsft_bench.model.chunks import in_chunks
 from qsft_bench.model.decoder import Outputs
 from qsft_bench.model.network import Head, frozen_copy, polyak
 from qsft_bench.token_agent import Config, Decoding, TokenAgent, Variant, beta_grid
@@ -137,8 +138,8 @@ class QSFT(TokenAgent):
     def build(self, data: TokenDataset, run: Run) -> None:
         if self.config.leftover == "shadow":
             head = Head(data.codec.outputs)
-            value = self.start_from(run, "sft", "policy", {"policy": head, "shadow": head})
-            value.heads["shadow"].load_state_dict(value.heads["policy"].state_dict())
+            value = self.start_from(run, "sft", "policy", {"policy": head, "shadow": replace(head, twin="policy")})
+            value.copy_head("policy", to="shadow")
         else:
             self.borrow("behaviour", run, "sft", "policy")
             value = self.start_from(run, "sft", "policy")
@@ -162,8 +163,13 @@ class QSFT(TokenAgent):
     def loss(self, batch: TokenBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         with torch.no_grad():
             weight, metrics = self.target(batch)
-        out = self.networks["value"](batch)
-        loss = weighted_cross_entropy(out, batch.action, weight, self.config.leftover)
+        network = self.networks["value"]
+
+        def at(hidden: torch.Tensor, action: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor]:
+            out = network.read(hidden)
+            return (weighted_cross_entropy(out, action, weight, self.config.leftover, self.codec.dummy),)
+
+        (loss,) = in_chunks(at, network.at(batch), batch.action, weight, width=self.codec.outputs)
         metrics["weight"] = weight.mean()
         metrics["weight_at_0"] = (weight <= 0).float().mean()
         metrics["weight_at_1"] = (weight >= 1).float().mean()
@@ -173,22 +179,37 @@ class QSFT(TokenAgent):
         """w = clip(r + gamma V(s'), 0, 1) for every action token, (K,)."""
         if self._warm or self.config.backup == "mc":
             return batch.return_to_go.clamp(0, 1), {}
-        log_pi, q = self.values(batch, "value_target")
-        inside = self.support(log_pi)
-        value = backup_value(log_pi, q, inside, self.config.backup, self.config.soft)
+
+        def at(log_pi: torch.Tensor, q: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            inside = self.support(log_pi)
+            value = backup_value(log_pi, q, inside, self.config.backup, self.config.soft)
+            return value, q.gather(-1, action[:, None]).squeeze(-1), inside.sum(-1).float()
+
+        value, taken, support = self.values(batch, "value_target", at, batch.action)
         if self.config.backup == "lambda":
-            target = lambda_return(batch, q.gather(-1, batch.action[:, None]).squeeze(-1), value, self.config.trace)
+            target = lambda_return(batch, taken, value, self.config.trace)
         else:
             target = batch.reward + batch.discount * batch.next_value(value)
-        return target.clamp(0, 1), {"support": inside.sum(-1).float().mean(), "value": value.mean()}
+        return target.clamp(0, 1), {"support": support.mean(), "value": value.mean()}
 
-    def values(self, batch: TokenBatch, network: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """log pi (K, V) and Q (K, V) at every action token's state."""
-        outputs = {network: self.networks[network](batch)}
-        if "behaviour" in self.networks:
-            outputs["behaviour"] = self.networks["behaviour"](batch)
-        log_pi, _, q = self._read(outputs, network)
-        return log_pi, q
+    def values(
+        self, batch: TokenBatch, network: str, function: Callable[..., tuple[torch.Tensor, ...]], *columns: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """`function(log_pi, q, *columns)` at the action tokens' states, some of the K at a time; log pi and Q are (k, V).
+
+        Args:
+            function: row by row, to a tuple of (k, ...).
+            columns: (K, ...), what else it takes.
+        """
+        names = [network, *(["behaviour"] if "behaviour" in self.networks else [])]
+        hidden = [self.networks[name].at(batch) for name in names]
+
+        def at(*rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            outputs = {name: self.networks[name].read(found) for name, found in zip(names, rows, strict=False)}
+            log_pi, _, q = self._read(outputs, network)
+            return function(log_pi, q, *rows[len(names) :])
+
+        return in_chunks(at, *hidden, *columns, width=self.codec.outputs)
 
     def support(self, log_pi: torch.Tensor) -> torch.Tensor:
         """Where an action is in the data's support and can be played, (..., V).
@@ -222,30 +243,40 @@ class QSFT(TokenAgent):
     def diagnose(self, data: TokenDataset) -> dict[str, float]:
         """Values at the start and along held-out episodes against what was returned there (normalised)."""
         batch = data.validation.batch(np.arange(min(512, len(data.validation.windows)))).to(self.networks["value"].device)
-        log_pi, q = self.values(batch, "value_target")
-        mean = (log_pi.exp() * q).sum(-1)
-        taken = q.gather(-1, batch.action[:, None]).squeeze(-1)
-        inside = self.support(log_pi)
+
+        def at(log_pi: torch.Tensor, q: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            pi, inside = log_pi.exp(), self.support(log_pi)
+            mean = (pi * q).sum(-1)
+            return (
+                mean,
+                q.gather(-1, action[:, None]).squeeze(-1),
+                (pi * (q - mean[:, None]).square()).sum(-1).sqrt(),
+                torch.where(inside, q, torch.zeros_like(q)).amax(-1),
+                inside.float().sum(-1),
+            )
+
+        mean, taken, spread, best, support = self.values(batch, "value_target", at, batch.action)
         return {
             "start_value": float(mean[batch.first].mean()),
             "start_return": float(batch.return_to_go[batch.first].mean()),
             "value_error": float((mean - batch.return_to_go).mean()),
             "brier": float((taken - batch.return_to_go).square().mean()),
             "brier_constant": float(batch.return_to_go.var()),
-            "spread": float((log_pi.exp() * (q - mean[:, None]).square()).sum(-1).sqrt().mean()),
-            "best_value": float(torch.where(inside, q, torch.zeros_like(q)).amax(-1).mean()),
-            "support": float(inside.float().sum(-1).mean()),
+            "spread": float(spread.mean()),
+            "best_value": float(best.mean()),
+            "support": float(support.mean()),
         }
 
 
 def weighted_cross_entropy(
-    out: Mapping[str, torch.Tensor], action: torch.Tensor, weight: torch.Tensor, leftover: Leftover
+    out: Mapping[str, torch.Tensor], action: torch.Tensor, weight: torch.Tensor, leftover: Leftover, dummy: int = DUMMY
 ) -> torch.Tensor:
     """-[w log p(a|s) + (1 - w) leftover] for each token, (K,).
 
     Args:
         out: head outputs, `policy` (K, V) and for `shadow` also `shadow` (K, V).
         action: (K,) ids; weight: (K,) in [0, 1].
+        dummy: the id that takes the rest where `leftover` is `dummy`.
     """
     logits = out["policy"]
     taken = logits.gather(-1, action[:, None]).squeeze(-1)
@@ -255,7 +286,7 @@ def weighted_cross_entropy(
         rest = shadow.gather(-1, action[:, None]).squeeze(-1)
     elif leftover == "dummy":
         total = logits.logsumexp(-1)
-        rest = logits[:, DUMMY]
+        rest = logits[:, dummy]
     elif leftover == "uniform":
         total = logits.logsumexp(-1)
         rest = (logits.sum(-1) - taken) / (logits.shape[-1] - 1)

@@ -18,7 +18,7 @@ from baselines.sft import SFT, SFTConfig
 from baselines.sft_temp import TEMPERATURES
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.token_agent import Config, Decoding
-from qsft_bench.tokens import TokenBatch, return_token
+from qsft_bench.tokens import TokenBatch
 from qsft_bench.train import Run
 
 
@@ -46,10 +46,12 @@ class ReturnConditioned(SFT):
         self.meta["target_return"] = float(best[len(best) // 2])
 
     def log_probability(self, batch: TokenBatch) -> torch.Tensor:
-        tokens = torch.from_numpy(return_token(self.normalise(batch.episode_return).cpu().numpy())).to(batch.ids.device)
+        tokens = torch.from_numpy(self.codec.return_token(self.normalise(batch.episode_return).cpu().numpy())).to(
+            batch.ids.device
+        )
         ids = batch.ids.clone()
         ids[torch.div(batch.position, batch.ids.shape[1], rounding_mode="floor"), 0] = tokens
         return super().log_probability(replace(batch, ids=ids))
 
     def prefix(self) -> int:
-        return int(return_token(self.normalise(self.meta["target_return"])))
+        return int(self.codec.return_token(self.normalise(self.meta["target_return"])))

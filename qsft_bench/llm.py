@@ -31,7 +31,7 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from qsft_bench.errors import BenchError
-from qsft_bench.files import file_sha256, json_sha256, read_json, write_json
+from qsft_bench.files import cache_folder, file_sha256, json_sha256, read_json, write_json
 
 Messages = Sequence[Mapping[str, str]]
 """A conversation: `role` (`system`, `user` or `assistant`) and `content` of every message."""
@@ -189,7 +189,7 @@ class Endpoint:
     model: str
     key: str = field(repr=False)
     base_url: str = field(default=OPENAI, repr=False)  # it may hold a password
-    cache: Path = field(default_factory=lambda: _cache_folder())
+    cache: Path = field(default_factory=lambda: cache_folder("llm"))
     prices: tuple[float, float] | None = None
     tokens: int | None = None
     dollars: float | None = None
@@ -230,7 +230,7 @@ class Endpoint:
             model,
             key,
             os.environ.get("OPENAI_BASE_URL", "").strip() or OPENAI,
-            _cache_folder(),
+            cache_folder("llm"),
             None if prices is None else (prices[0], prices[1]),
             None if tokens is None else int(tokens),
             dollars,
@@ -416,10 +416,6 @@ def _openai() -> Any:
     except ImportError as error:
         raise BenchError(f"prompted models need the openai package ({error}): pip install 'qsft-bench[llm]'") from error
     return openai
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("QSFT_BENCH_CACHE") or Path.home() / ".cache" / "qsft-bench") / "llm"
 
 
 def _is_address(url: str) -> bool:

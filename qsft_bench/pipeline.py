@@ -112,13 +112,20 @@ class Pipeline:
             self.data(cell), wanted, jobs=self.jobs, progress=lambda done, total: self.progress(stage, done, total, "episodes")
         )
 
+    def codec(self, cell: Cell) -> str:
+        """How its episodes become tokens: as the preset says, or by the pretrained model's own tokenizer."""
+        from qsft_bench.model.network import SIZES
+
+        sizes = self.scale(cell)
+        return sizes.codec if sizes.model in SIZES else f"pretrained:{sizes.model}"
+
     def tokens(self, cell: Cell) -> TokenDataset:
         """The same data as tokens."""
         spec, sizes = env_spec(cell.env), self.scale(cell)
         return tokenise(
             self.dataset(cell),
             self.runs(cell) / "tokens",
-            codec=sizes.codec,
+            codec=self.codec(cell),
             context=sizes.context,
             state=spec.state,
             discount=spec.discount,

@@ -18,9 +18,12 @@ class Scale:
     Attributes:
         summary: one line for people; printed with every table.
         options: keyword arguments of the environment (observation format and the like).
-        codec: how episodes become tokens: `words`, `characters`, or a pretrained tokenizer by `--model`.
+        codec: how episodes become tokens: `words`, `characters` or `control:<bins>`; a pretrained model brings its own.
         dataset_episodes: episodes of behaviour data.
-        model: size name of the backbone (`qsft_bench.model.sizes`), hub id or local folder.
+        model: size name of a backbone from random weights (`qsft_bench.model.network.SIZES`); or a pretrained one: a folder, a
+            name on the hub, or `pip:smollm2-135m`.
+        tuning: of a pretrained model: `full`, `lora:<rank>` or `last:<layers>`; every agent of a table is tuned alike.
+        checkpointing: recompute activations in the backward pass: a third more time, far less memory, the same numbers.
         context: most tokens of a row; longer transcripts keep the instruction and the newest turns.
         steps: gradient steps of each training stage.
         batch_size: rows a gradient step.
@@ -40,6 +43,8 @@ class Scale:
     codec: str = "words"
     dataset_episodes: int = 10_000
     model: str = "tiny"
+    tuning: str = "full"
+    checkpointing: bool = False
     context: int = 256
     steps: int = 1_000
     batch_size: int = 64

@@ -293,7 +293,7 @@ def provenance(pipeline: Pipeline, cells: Sequence[Cell], stages: dict[str, floa
             decoding.setdefault(cell.agent, {})[heading] = agent.decoding.describe()
             options = ", ".join(f"{key}={value}" for key, value in sizes.options.items()) or "default"
             size = f"{recipe(spec, cell.tier, sizes).episodes:,} episodes"
-            datasets[heading] = f"{size}, {options}, tokens: {sizes.codec}"
+            datasets[heading] = f"{size}, {options}, tokens: {pipeline.codec(cell)}"
             if sizes.constrained:
                 datasets[heading] += "; learned agents choose among the admissible actions"
             if "training" in agent.meta:
@@ -316,6 +316,8 @@ def _training(agent: Any) -> str:
     meta = agent.meta
     made = meta["training"]
     parts = [f"{made['steps']:,} steps on {made['episodes']:,} episodes in {made['seconds'] / 60:.0f} min"]
+    if "model" in made:
+        parts.append(made["model"])
     gaps = [entry["gap_closed"] for entry in made["history"] if "gap_closed" in entry]
     if gaps and agent.imitates:
         parts.append(f"{gaps[-1]:.1%} of the gap to the exact behaviour's loss closed")

@@ -20,10 +20,11 @@ from qsft_bench.episode import Action, Episode
 from qsft_bench.errors import BenchError, did_you_mean
 from qsft_bench.files import atomic_directory, file_sha256, json_sha256, read_json, write_json, write_tensors
 from qsft_bench.model.decoder import Decoder, Outputs
-from qsft_bench.model.network import Head, Network, NetworkConfig, Networks
+from qsft_bench.model.network import SIZES, Head, Network, NetworkConfig, Networks
 from qsft_bench.preset import Scale
 from qsft_bench.tokens import Codec, Slots, TokenBatch, codec_from_config, normalise
 from qsft_bench.train import Run, Training, train
+from qsft_bench.weights import note
 
 if TYPE_CHECKING:
     from qsft_bench.train import History
@@ -204,7 +205,7 @@ class TokenAgent(Agent):
     # What it gets for that -------------------------------------------------------------------------------------------
 
     def network(self, data: TokenDataset, run: Run, heads: Mapping[str, Head], slots: Slots | None = None) -> Network:
-        """A network of the preset's size from random weights, the same for the same `run.seed`.
+        """A network of the preset's size from random weights, the same for the same `run.seed`; or the pretrained one.
 
         Args:
             slots: what it is shown beside ids; the codec's if not given.
@@ -212,7 +213,8 @@ class TokenAgent(Agent):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed)
             context = data.meta["recipe"]["context"]
-            return Network(NetworkConfig(run.scale.model, data.codec.size, context, heads, slots or data.codec.slots))
+            sizes, slots = run.scale, slots or data.codec.slots
+            return Network(NetworkConfig(sizes.model, data.codec.size, context, heads, slots, sizes.tuning))
 
     def fit(self, data: TokenDataset, run: Run) -> None:
         data = self.select(data)
@@ -239,6 +241,8 @@ class TokenAgent(Agent):
             "seconds": round(history.seconds, 1),
             "history": history.entries,
         }
+        if run.scale.model not in SIZES:
+            self.meta["training"]["model"] = f"{note(run.scale.model)}, tuned {run.scale.tuning}"
 
     def borrow(self, name: str, run: Run, agent: str, network: str) -> Network:
         """A frozen network of a prerequisite, put under `name`: named in this checkpoint by hash, never copied into it."""
@@ -371,7 +375,7 @@ class TokenAgent(Agent):
                 "agent": type(self).__module__.rpartition(".")[2],
                 "config": asdict(self.config),
                 "decoding": asdict(self.decoding),
-                "networks": {name: asdict(self.networks[name].config) for name in self.networks},
+                "networks": {name: self.networks[name].config.to_json() for name in self.networks},
                 "borrowed": self.borrowed,
                 "played": self.played(),
                 "codec": self.codec.config(),
@@ -417,7 +421,12 @@ class TokenAgent(Agent):
             if found != expected:
                 raise BenchError(f"{path} has SHA-256 {found}, {directory} expects {expected}; train this agent again")
             network = Network(NetworkConfig.from_json(config))
-            network.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
+            try:
+                network.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
+            except RuntimeError as error:  # names that are missing, or shapes that differ
+                raise BenchError(
+                    f"{path} does not fit the architecture of {network.config.model}; train this agent again"
+                ) from error
             agent.networks[key] = network.requires_grad_(False)
         agent.networks.eval().to(device)
         return agent
@@ -425,7 +434,9 @@ class TokenAgent(Agent):
 
 def identity(cls: type[TokenAgent], config: Any, scale: Scale, dataset_recipe: str, seed: int) -> dict[str, Any]:
     """What a training follows from, beside the code: equal identity, equal checkpoint."""
-    sizes = ("codec", "context", "model", "steps", "batch_size", "learning_rate")
+    sizes = ["codec", "context", "model", "steps", "batch_size", "learning_rate"]
+    if scale.model not in SIZES:
+        sizes += ["tuning"]
     return {
         "agent": cls.__module__.rpartition(".")[2],
         "config": asdict(config),

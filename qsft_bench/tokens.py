@@ -30,6 +30,7 @@ from qsft_bench.control import check_bins, dequantise, quantise
 from qsft_bench.episode import Action, Episode, Observation, brief
 from qsft_bench.errors import BenchError
 from qsft_bench.files import json_sha256
+from qsft_bench.weights import LOAD_ERRORS, config_of, folder, tokenizer_sha256
 
 RETURN_BINS = 20
 IMAGE_TOKENS = 8  # as RT-1's TokenLearner
@@ -41,12 +42,6 @@ def normalise(value: Any, bounds: Sequence[float]) -> Any:
     """A return in the environment's unit on the scale on which `bounds` = (least, greatest) are 0 and 1."""
     low, high = bounds
     return (value - low) / (high - low)
-
-
-def return_token(normalised: NDArray[np.floating] | float) -> NDArray[np.int64]:
-    """Id of the special token that stands for a return in [0, 1] (return-conditioned learning)."""
-    bins = np.floor(np.clip(normalised, 0, 1) * RETURN_BINS).astype(np.int64)
-    return SPECIAL.index("<return 0>") + np.minimum(bins, RETURN_BINS - 1)
 
 
 @dataclass(frozen=True)
@@ -72,13 +67,19 @@ class Slots:
 class Codec(ABC):
     """Text, images or control vectors to token ids and back.
 
+    The first ids of the codecs of this package are the special ones (`SPECIAL`); a pretrained tokenizer's ids are its own, and
+    some of them take these parts. Rows are padded with id 0 in any codec: what a causal model cannot see needs no id.
+
     Attributes:
         size: number of ids.
         outputs: the ids below it are those that actions are made of (and the special ones); models speak only these.
         action_limit: the most tokens of one action; an action ends there or at an end token.
         ends: bool (outputs,), the ids that end an action.
-        playable: bool (outputs,), the ids an agent may emit; special ids are not, and DUMMY is emitted by no environment.
+        playable: bool (outputs,), the ids an agent may emit; special ids are not.
         slots: what an observation holds beside ids, or None where it is text.
+        bos: the id that every prompt begins with.
+        dummy: an id below `outputs` that no environment emits and no agent may.
+        returns: ids that stand for a return in [0, 1], cut into `RETURN_BINS`, in place of `bos` (return-conditioned learning).
     """
 
     size: int
@@ -87,6 +88,14 @@ class Codec(ABC):
     ends: NDArray[np.bool_]
     playable: NDArray[np.bool_]
     slots: Slots | None = None
+    bos: int = BOS
+    dummy: int = DUMMY
+    returns: Sequence[int] = tuple(range(SPECIAL.index("<return 0>"), len(SPECIAL)))
+
+    def return_token(self, normalised: NDArray[np.floating] | float) -> NDArray[np.int64]:
+        """Id that stands for a return in [0, 1]."""
+        bins = np.floor(np.clip(normalised, 0, 1) * RETURN_BINS).astype(np.int64)
+        return np.asarray(self.returns, np.int64)[np.minimum(bins, RETURN_BINS - 1)]
 
     @abstractmethod
     def observation(self, observation: Observation) -> tuple[int, ...]:
@@ -215,6 +224,113 @@ class TextCodec(Codec):
         }
 
 
+class PretrainedCodec(Codec):
+    """A pretrained model's own tokenizer. All its ids are outputs: the model's distribution is what learning starts from.
+
+    Prompts begin with the tokenizer's own first token (its last, where it has no first one). An action ends with any token
+    whose text ends a line. The dummy is a special token of the tokenizer that stands for something else.
+
+    Args:
+        model: folder, name on the hub, or `pip:` and a package (`qsft_bench.weights`).
+        action_limit: the most tokens of one action.
+        sha256: of the tokenizer's files; another one is refused. None to take what is there.
+
+    Raises:
+        BenchError: there is no tokenizer, another one, or one that is of no use here.
+    """
+
+    def __init__(self, model: str, action_limit: int, sha256: str | None = None) -> None:
+        from transformers import AutoTokenizer
+
+        self.model = model
+        self.action_limit = action_limit
+        path = folder(model)
+        self.tokenizer_sha256 = tokenizer_sha256(path)
+        if sha256 not in (None, self.tokenizer_sha256):
+            raise BenchError(
+                f"{model} has a tokenizer of SHA-256 {self.tokenizer_sha256}, this was made with {sha256}; put the model "
+                "back, or train again"
+            )
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        except LOAD_ERRORS as error:
+            raise BenchError(f"the tokenizer in {path} cannot be loaded: {error}") from error
+        config = config_of(path)
+        self.size = self.outputs = int(config.get("vocab_size") or config.get("text_config", {}).get("vocab_size") or 0)
+        count = len(self._tokenizer)
+        if count > self.size:
+            raise BenchError(f"{model} has {self.size:,} ids and a tokenizer of {count:,}: they do not belong together")
+        named = {self._tokenizer.bos_token_id, self._tokenizer.eos_token_id, self._tokenizer.pad_token_id} - {None}
+        special = sorted(
+            {id for id, token in self._tokenizer.added_tokens_decoder.items() if token.special}
+            | set(self._tokenizer.all_special_ids)
+        )
+        if not special or not named:
+            raise BenchError(
+                f"the tokenizer of {model} has no special token to begin a text with; add one (bos_token) and save it"
+            )
+        bos = self._tokenizer.bos_token_id
+        self.bos = int(
+            bos if bos is not None else self._tokenizer.eos_token_id if self._tokenizer.eos_token_id is not None else special[0]
+        )
+        # As an output; it may be an input as well, as GPT-2's one special token is, for agents emit neither.
+        self.dummy = int(next((id for id in reversed(special) if id not in named), special[-1]))
+        self.playable = np.arange(self.size) < count
+        self.playable[special] = False
+        texts = self._tokenizer.batch_decode([[id] for id in range(count)], clean_up_tokenization_spaces=False)
+        self.ends = np.array([text.endswith("\n") for text in texts] + [False] * (self.size - count)) & self.playable
+        if not self.ends.any():
+            raise BenchError(f"the tokenizer of {model} has no token for the end of a line, with which actions end")
+        self.returns = tuple(self._spell(chr(ord("a") + k))[-1] for k in range(RETURN_BINS))
+        self._cache: dict[str, tuple[int, ...]] = {}
+
+    @classmethod
+    def learn(cls, model: str, actions: Iterable[str]) -> Self:
+        """The model's tokenizer, with the longest of `actions` as the limit.
+
+        Raises:
+            BenchError: an action does not survive it.
+        """
+        codec = cls(model, 1)
+        for action in sorted(actions):
+            ids = codec.observation(action)
+            codec.action_limit = max(codec.action_limit, len(ids))
+            if codec.decode(ids) != action:
+                raise BenchError(f"the tokenizer of {model} turns {action!r} into {codec.decode(ids)!r}; use another model")
+        return codec
+
+    def _spell(self, text: str) -> tuple[int, ...]:
+        # Whatever a text says, it spells no special token: those are the codec's to give.
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+
+    def observation(self, observation: Observation) -> tuple[int, ...]:
+        if not isinstance(observation, str):
+            raise BenchError(f"{self.model} reads text, not {type(observation).__name__}")
+        found = self._cache.get(observation)
+        if found is None:
+            found = self._spell(observation)
+            if len(self._cache) < 1_000_000:
+                self._cache[observation] = found
+        return found
+
+    def action(self, action: Action) -> tuple[int, ...]:
+        return self.observation(action)[: self.action_limit] or (self.dummy,)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    def label(self, token: int) -> str:
+        return self.decode([token])
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "codec": "pretrained",
+            "model": self.model,
+            "tokenizer": self.tokenizer_sha256,
+            "action_limit": self.action_limit,
+        }
+
+
 class ControlCodec(Codec):
     """An image and measured numbers as what is seen, a control vector in [-1, 1]^d as what is done: one token a dimension.
 
@@ -309,11 +425,13 @@ def codec_from_config(config: Mapping[str, Any]) -> Codec:
     """The codec that `Codec.config` described.
 
     Raises:
-        BenchError: unknown kind, or special ids other than this version's.
+        BenchError: unknown kind, special ids other than this version's, or a pretrained tokenizer that is not there.
     """
     kind = config.get("codec")
-    if kind not in ("text", "control"):
+    if kind not in ("text", "control", "pretrained"):
         raise BenchError(f"unknown codec {kind!r}")
+    if kind == "pretrained":
+        return PretrainedCodec(config["model"], config["action_limit"], config["tokenizer"])
     if config["special"] != list(SPECIAL):
         raise BenchError("this codec was made by another version of qsft-bench; make the dataset's tokens again")
     if kind == "control":
@@ -339,10 +457,10 @@ def prompt(codec: Codec, episode: Episode, turn: int, context: int, state: Liter
     room = context - codec.action_limit - 1
     newest = codec.observation(episode.turns[turn].observation)
     if state == "observation":
-        return [BOS, *newest[:room]]
+        return [codec.bos, *newest[:room]]
     instruction = codec.observation(episode.turns[0].observation)[: room // 2]
     if turn == 0:
-        return [BOS, *instruction]
+        return [codec.bos, *instruction]
     newest = newest[: room - len(instruction)]
     kept: list[tuple[int, ...]] = [newest]
     used = len(instruction) + len(newest)
@@ -353,7 +471,7 @@ def prompt(codec: Codec, episode: Episode, turn: int, context: int, state: Liter
         if used > room:
             break
         kept += [action, observation]
-    return [BOS, *instruction, *(token for piece in reversed(kept) for token in piece)]
+    return [codec.bos, *instruction, *(token for piece in reversed(kept) for token in piece)]
 
 
 def rows(codec: Codec, episode: Episode, context: int, state: Literal["transcript", "observation"]) -> Iterator[Row]:

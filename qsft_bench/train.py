@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -68,8 +69,8 @@ class Training:
         learning_rate: peak, as a multiple of the preset's; warmed up linearly over `warmup` of the steps, then down a cosine
             to `final` of it.
         accumulate: micro-batches a gradient step.
-        optimizer: `adamw`, or `muon` (Jordan et al. 2024, as `torch.optim.Muon`) for the matrices inside the backbone's
-            blocks and AdamW for embeddings, heads, gains and biases.
+        optimizer: `adamw`, or `muon` (Jordan et al. 2024, as `torch.optim.Muon`) for the matrices inside the blocks of a
+            backbone from random weights and AdamW for embeddings, heads, gains and biases, and for all of a pretrained model.
         muon_rate: Muon's learning rate as a multiple of AdamW's.
         weight_decay: on matrices only.
         beta2: AdamW's second-moment decay.
@@ -197,7 +198,7 @@ def train(learner: Learner, data: TokenDataset, run: Run, training: Training, id
         accelerator.init_trackers("qsft-bench", config=json.loads(json.dumps(identity, default=str)))
     module = _LossModule(learner)
     named = {
-        f"{name}.{key}": parameter for name in learner.trained() for key, parameter in learner.networks[name].named_parameters()
+        f"{name}.{key}": parameter for name in learner.trained() for key, parameter in learner.networks[name].own_parameters()
     }
     for parameter in module.parameters():
         parameter.requires_grad_(False)
@@ -205,6 +206,8 @@ def train(learner: Learner, data: TokenDataset, run: Run, training: Training, id
         parameter.requires_grad_(True)
     optimizers = make_optimizers(named, training, peak, run.device)
     module.to(accelerator.device)
+    for name in learner.trained() if run.scale.checkpointing else []:
+        learner.networks[name].recompute_activations()
     start, history = state.restore(learner.networks, optimizers, named)
     wrapped, *optimizers = accelerator.prepare(module, *optimizers)
     train_data = data.training
@@ -214,8 +217,10 @@ def train(learner: Learner, data: TokenDataset, run: Run, training: Training, id
         raise BenchError(f"a batch of {batch_size} does not divide by {world} processes x {training.accumulate} micro-batches")
     run.progress(start, steps, {})
     watched = run.watch_every and accelerator.is_main_process
+    module.eval()
     if watched and not start:
         run.watch(0)
+    module.train()
     began = saved = time.monotonic()
     before = history.seconds
     log_every = max(1, steps // 50)
@@ -229,9 +234,10 @@ def train(learner: Learner, data: TokenDataset, run: Run, training: Training, id
         order = train_data.order(step, batch_size, run.seed)
         batches = [train_data.batch(order[(micro * world + rank) * share :][:share]) for micro in range(training.accumulate)]
         tokens = [int(batch.learn.sum()) for batch in batches]
-        for batch, count in zip(batches, tokens, strict=True):
-            loss, metrics = wrapped(batch.to(accelerator.device))
-            accelerator.backward(loss * (count / sum(tokens)))  # a mean over tokens, not of means
+        with _told_what_fits(run.scale, training, share, named):
+            for batch, count in zip(batches, tokens, strict=True):
+                loss, metrics = wrapped(batch.to(accelerator.device))
+                accelerator.backward(loss * (count / sum(tokens)))  # a mean over tokens, not of means
         norm = accelerator.clip_grad_norm_(list(named.values()), training.clip)
         for optimizer in optimizers:
             optimizer.step()
@@ -253,7 +259,9 @@ def train(learner: Learner, data: TokenDataset, run: Run, training: Training, id
             run.progress(step + 1, steps, values)
         if watched and ((step + 1) % run.watch_every == 0 or step + 1 == steps):
             paused = time.monotonic()
+            module.eval()
             run.watch(step + 1)
+            module.train()
             began += time.monotonic() - paused  # watching is not training
         if time.monotonic() - saved > run.checkpoint_seconds and step + 1 < steps and accelerator.is_main_process:
             state.save(learner.networks, optimizers, named, step + 1, history)
@@ -261,6 +269,37 @@ def train(learner: Learner, data: TokenDataset, run: Run, training: Training, id
     if run.trackers:
         accelerator.end_training()
     return history
+
+
+@contextmanager
+def _told_what_fits(scale: Scale, training: Training, rows: int, named: Mapping[str, nn.Parameter]) -> Iterator[None]:
+    """Memory that runs out in the block is an error that names the option to try next, the cheapest first.
+
+    Args:
+        rows: of a micro-batch.
+        named: the parameters that are trained.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # On a CPU torch raises a plain RuntimeError: "... DefaultCPUAllocator: can't allocate memory: you tried ..."
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+            raise
+        options = []
+        if not scale.checkpointing:
+            options.append("--scale.checkpointing (activations are computed again: about a third more time)")
+        if rows > 1:
+            options.append(
+                f"--config.training.accumulate {2 * training.accumulate} ({rows // 2 or 1} rows at a time in place of {rows})"
+            )
+        if scale.tuning == "full":
+            size = 16 * sum(parameter.numel() for parameter in named.values()) / 2**30
+            options.append(
+                f"with a pretrained model --scale.tuning lora:16 (weights, gradients and moments of all of it are "
+                f"{size:.2f} GiB, and a target network comes on top)"
+            )
+        options.append(f"--scale.context below {scale.context}")
+        raise BenchError(f"out of memory with {rows} rows at a time; in this order, try: " + "; ".join(options)) from error
 
 
 class _State:

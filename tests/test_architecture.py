@@ -19,7 +19,7 @@ FLOORS = [
     {"train", "dataset", "model"},
     {"tokens", "rollout", "preset", "registry", "workers", "muon"},
     {"agent"},
-    {"spec", "episode", "control", "noise", "files", "errors", "llm"},
+    {"spec", "episode", "control", "noise", "files", "errors", "llm", "weights"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 FOR_ENVS = {"agent", "control", "episode", "errors", "files", "llm", "noise", "registry", "spec"}

@@ -25,7 +25,6 @@ from qsft_bench.tokens import (
     TokenBatch,
     codec_from_config,
     prompt,
-    return_token,
     rows,
 )
 from tests.examples import codec_of, episode, finished_episodes
@@ -120,7 +119,10 @@ def test_what_a_codec_refuses() -> None:
 
 def test_return_tokens() -> None:
     first = SPECIAL.index("<return 0>")
-    assert return_token(np.array([-1, 0, 0.049, 0.05, 0.999, 1, 7])).tolist() == [first + k for k in (0, 0, 0, 1, 19, 19, 19)]
+    codec = TextCodec("words", ["one"], 1, 1)
+    assert codec.return_token(np.array([-1, 0, 0.049, 0.05, 0.999, 1, 7])).tolist() == [
+        first + k for k in (0, 0, 0, 1, 19, 19, 19)
+    ]
 
 
 # Rows -----------------------------------------------------------------------------------------------------------------

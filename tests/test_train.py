@@ -208,6 +208,32 @@ def test_a_loss_that_is_no_number_ends_the_training(smoke_tokens: TokenDataset, 
         Diverging(SFTConfig(training=EXACT)).fit(smoke_tokens, Run(tmp_path, SCALE))
 
 
+class TooLarge(SFT):
+    """Needs more memory than there is."""
+
+    error: Exception = torch.OutOfMemoryError("CUDA out of memory")
+
+    def loss(self, batch: TokenBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        raise self.error
+
+
+def test_out_of_memory_says_what_would_fit(smoke_tokens: TokenDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(scale: Any) -> str:
+        with pytest.raises(BenchError, match="out of memory with 16 rows at a time") as caught:
+            TooLarge(SFTConfig(training=EXACT)).fit(smoke_tokens, Run(tmp_path, scale))
+        return str(caught.value)
+
+    first = told(SCALE)
+    assert first.index("--scale.checkpointing") < first.index("--config.training.accumulate 2 (8 rows at a time")
+    assert "--scale.tuning lora:16" in first and "--scale.context below 160" in first
+    assert "--scale.checkpointing" not in told(replace(SCALE, checkpointing=True))
+    monkeypatch.setattr(TooLarge, "error", RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ..."))
+    told(SCALE)
+    monkeypatch.setattr(TooLarge, "error", RuntimeError("an illegal memory access"))
+    with pytest.raises(RuntimeError, match="illegal"):
+        TooLarge(SFTConfig(training=EXACT)).fit(smoke_tokens, Run(tmp_path, SCALE))
+
+
 def test_training_lowers_the_loss(smoke_tokens: TokenDataset, tmp_path: Path) -> None:
     history = fit(smoke_tokens, tmp_path, replace(EXACT, steps=4.0)).meta["training"]["history"]
     assert history[-1]["loss"] < history[0]["loss"] - 0.5

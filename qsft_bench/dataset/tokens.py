@@ -13,10 +13,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from qsft_bench import weights
 from qsft_bench.dataset.store import EpisodeDataset
 from qsft_bench.errors import BenchError
 from qsft_bench.files import atomic_directory, json_sha256, read_json, write_json
-from qsft_bench.tokens import Codec, ControlCodec, TextCodec, TokenArrays, TokenBatch, codec_from_config, normalise
+from qsft_bench.tokens import (
+    Codec,
+    ControlCodec,
+    PretrainedCodec,
+    TextCodec,
+    TokenArrays,
+    TokenBatch,
+    codec_from_config,
+    normalise,
+)
 
 VALIDATION_SHARE = 0.02
 MAX_VALIDATION_EPISODES = 5_000
@@ -138,13 +148,15 @@ def tokenise(
 
     Args:
         codec: a level of `TextCodec`, learned from the dataset, or `control:<bins>` for control vectors seen as images and
-            numbers, or a codec to use as it is.
+            numbers, or `pretrained:<model>` for the tokenizer of a pretrained model, or a codec to use as it is.
         return_bounds: returns that become 0 and 1; the least and the greatest in the data unless given.
 
     Raises:
         BenchError: a shard is damaged, or nothing can be learned from the data.
     """
     level = codec if isinstance(codec, str) else codec.sha256
+    if level.startswith("pretrained:"):  # another model may stand under this name by now
+        level += f"@{weights.tokenizer_sha256(weights.folder(level.partition(':')[2]))}"
     bounds = return_bounds or dataset.manifest.return_bounds
     recipe = TokenRecipe(dataset.manifest.content, level, context, state, discount, bounds)
     folder = directory / json_sha256(asdict(recipe))[:16]
@@ -206,11 +218,11 @@ def open_tokens(folder: Path) -> TokenDataset:
 
 
 def _learn_codec(dataset: EpisodeDataset, level: str, progress: Callable[[int], None]) -> Codec:
-    kind, _, bins = level.partition(":")
+    kind, _, rest = level.partition(":")
     if kind == "control":
-        if not bins.isdigit():
+        if not rest.isdigit():
             raise BenchError(f"codec {level!r} must say how many bins a dimension has, as in control:33")
-        return ControlCodec.learn(int(bins), next(dataset.episodes()))
+        return ControlCodec.learn(int(rest), next(dataset.episodes()))
     texts: Counter[str] = Counter()
     actions: set[str] = set()
     for index, shard in enumerate(dataset.manifest.shards):
@@ -222,7 +234,7 @@ def _learn_codec(dataset: EpisodeDataset, level: str, progress: Callable[[int], 
                 if isinstance(turn.action, str):
                     actions.add(turn.action)
         progress(index + 1)
-    return TextCodec.learn(level, texts, actions)
+    return PretrainedCodec.learn(rest, actions) if kind == "pretrained" else TextCodec.learn(level, texts, actions)
 
 
 def _join(parts: list[NDArray[Any]], name: str) -> NDArray[Any]:

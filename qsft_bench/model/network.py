@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
 import torch
 from torch import nn
 
-from qsft_bench.errors import BenchError, did_you_mean
+from qsft_bench.errors import BenchError
+from qsft_bench.model.pretrained import LowRankTwin, Tuning, build
 from qsft_bench.model.reading import hidden_at
 from qsft_bench.tokens import Slots, TokenBatch
 
@@ -30,10 +32,15 @@ EAGER_WIDTH = 256  # up to this width plain attention is faster than the fused k
 
 @dataclass(frozen=True)
 class Head:
-    """A map from the hidden state to `outputs` numbers: linear, or with one hidden layer of `hidden` ReLUs."""
+    """A map from the hidden state to `outputs` numbers: linear, or with one hidden layer of `hidden` ReLUs.
+
+    Attributes:
+        twin: the head of the same network that it starts as a copy of (`Network.copy_head`), if any.
+    """
 
     outputs: int
     hidden: int = 0
+    twin: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,11 +48,13 @@ class NetworkConfig:
     """All that is needed to build a network again.
 
     Attributes:
-        model: a size name (`SIZES`): a GPT-2 from random weights.
+        model: a size name (`SIZES`): a GPT-2 from random weights; else a pretrained model (`qsft_bench.weights`).
         vocabulary: number of token ids.
         context: most tokens of a row.
-        heads: name -> head; a head called `policy` gives next-token logits.
+        heads: name -> head; a head called `policy` gives next-token logits. A pretrained model's is its own: no new weights.
         slots: what rows hold beside ids (`Codec.slots`), or None.
+        tuning: of a pretrained model, which weights are the network's own (`Tuning.parse`).
+        weights: SHA-256 of the pretrained weights; empty for whatever is there, and for random ones.
     """
 
     model: str
@@ -53,6 +62,22 @@ class NetworkConfig:
     context: int
     heads: Mapping[str, Head] = field(default_factory=dict)
     slots: Slots | None = None
+    tuning: str = "full"
+    weights: str = ""
+
+    @property
+    def pretrained(self) -> bool:
+        return self.model not in SIZES
+
+    def to_json(self) -> dict[str, Any]:
+        """Read back by `from_json`; what only pretrained models have stands only there."""
+        found = asdict(self)
+        if not self.pretrained:
+            del found["tuning"], found["weights"]
+        for head in found["heads"].values():
+            if not head["twin"]:
+                del head["twin"]
+        return found
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> NetworkConfig:
@@ -60,50 +85,94 @@ class NetworkConfig:
         slots = value.get("slots")
         if slots is not None:
             slots = Slots(**{**slots, "image": tuple(slots["image"])})
-        return cls(value["model"], value["vocabulary"], value["context"], heads, slots)
+        rest = {name: value[name] for name in ("tuning", "weights") if name in value}
+        return cls(value["model"], value["vocabulary"], value["context"], heads, slots, **rest)
 
 
 class Network(nn.Module):
     """A backbone with heads.
 
+    Its `state_dict` holds what is its own: not the frozen weights of a pretrained model, nor a tied matrix a second time.
+
     Args:
-        config: its shape; weights are drawn from torch's global generator (seed it first).
+        config: its shape; weights that are not pretrained are drawn from torch's global generator (seed it first).
 
     Raises:
-        BenchError: unknown model name.
+        BenchError: unknown model name, or a pretrained model that is not there or does not fit.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        from transformers import GPT2Config, GPT2Model
+        self._base: Any = None
+        self._shared: frozenset[int] = frozenset()
+        if config.pretrained:
+            self._pretrained(config)
+        else:
+            self.config = config
+            self.backbone = _random_backbone(config)
+            if config.slots is not None:
+                self.stem = Stem(config.model, self.width, config.slots)
+            self.heads = nn.ModuleDict({name: _head(self.width, head) for name, head in config.heads.items()})
+        self._left_out = self._doubles()
+        if self._left_out:
+            self.register_load_state_dict_pre_hook(_refuse)
+            self.register_state_dict_post_hook(_leave_out)
+            self.register_load_state_dict_post_hook(_do_not_miss)
 
-        if config.model not in SIZES:
-            raise BenchError(f"unknown model {config.model!r}{did_you_mean(config.model, SIZES)}")
-        self.config = config
-        self.backbone = GPT2Model(
-            GPT2Config(
-                vocab_size=config.vocabulary,
-                n_positions=config.context,
-                embd_pdrop=0.0,
-                attn_pdrop=0.0,
-                resid_pdrop=0.0,
-                bos_token_id=None,
-                eos_token_id=None,
-                use_cache=False,
-                activation_function="gelu",
-                attn_implementation="eager" if SIZES[config.model]["n_embd"] <= EAGER_WIDTH else "sdpa",
-                **SIZES[config.model],
-            )
-        )
-        width = self.backbone.config.n_embd
+    def _pretrained(self, config: NetworkConfig) -> None:
         if config.slots is not None:
-            self.stem = Stem(config.model, width, config.slots)
-        self.heads = nn.ModuleDict({name: _head(width, head) for name, head in config.heads.items()})
+            raise BenchError(f"{config.model} reads text, not images; choose one of the sizes {', '.join(SIZES)}")
+        parts = build(config.model, Tuning.parse(config.tuning), config.context, config.weights)
+        size = cast(torch.Tensor, parts.head.linear.weight).shape[0]
+        if size != config.vocabulary:
+            raise BenchError(
+                f"{config.model} has {size:,} ids, these tokens are made for {config.vocabulary:,}; use its own tokenizer"
+            )
+        self.config = replace(config, weights=parts.sha256)
+        self._base, self._shared = parts.base, parts.shared
+        self.backbone = Pretrained(parts.backbone)
+        heads: dict[str, nn.Module] = {}
+        for name, head in config.heads.items():
+            if name == "policy":
+                heads[name] = parts.head
+            elif head.twin == "policy":
+                low = parts.base is not None
+                heads[name] = LowRankTwin(parts.head, self.width, head.outputs) if low else deepcopy(parts.head)
+            else:
+                heads[name] = _head(self.width, head)
+        self.heads = nn.ModuleDict(heads)
+
+    def _doubles(self) -> frozenset[str]:
+        """Names under which tensors stand that are the base's, or stand under another name already."""
+        seen, found = set(self._shared), set()
+        for name, tensor in (*self.named_parameters(remove_duplicate=False), *self.named_buffers(remove_duplicate=False)):
+            if id(tensor) in seen:
+                found.add(name)
+            seen.add(id(tensor))
+        return frozenset(found)
+
+    def own_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Its parameters by name, but for those that it shares with other networks, which stay as they are."""
+        return ((name, parameter) for name, parameter in self.named_parameters() if id(parameter) not in self._shared)
+
+    def recompute_activations(self) -> None:
+        """From now on the backbone keeps its layers' inputs alone, and computes the rest again in the backward pass."""
+        model: Any = self.backbone.model if self.config.pretrained else self.backbone
+        model.activation_checkpointing_enable({"use_reentrant": False})
+        model.disable_input_require_grads()  # else frozen layers below the trained ones would be gone through backwards
+
+    def copy_head(self, source: str, to: str) -> None:
+        """Make the head `to`, declared as the twin of `source`, equal to it."""
+        head = self.heads[to]
+        if isinstance(head, LowRankTwin):
+            nn.init.zeros_(head.up.weight)
+        else:
+            head.load_state_dict(self.heads[source].state_dict())
 
     @property
     def width(self) -> int:
         """Size of the hidden state."""
-        return self.backbone.config.n_embd
+        return self.backbone.config.get_text_config().hidden_size
 
     @property
     def device(self) -> torch.device:
@@ -118,6 +187,10 @@ class Network(nn.Module):
             images: (N, height, width, 3) uint8 and numbers: (N, P), which fill the slots of `ids` from left to right, row by
                 row; None where there are none.
         """
+        if self._base is not None and self._base.trunk is not None:
+            self._base.trunk.enter(None if options else ids)
+        if self.config.pretrained:
+            return self.backbone(input_ids=ids, **options).last_hidden_state
         return self.backbone(inputs_embeds=self._embedded(ids, images, numbers), **options).last_hidden_state
 
     def _embedded(self, ids: torch.Tensor, images: torch.Tensor | None, numbers: torch.Tensor | None) -> torch.Tensor:
@@ -128,20 +201,82 @@ class Network(nn.Module):
         return embedded
 
     def forward(self, batch: TokenBatch, position: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-        """Every head's output (P, outputs) at `position` (P,), or (K, outputs) at the action tokens of a batch.
+        """Every head's output (P, outputs) at `position` (P,), or (K, outputs) at the action tokens of a batch; see `at`."""
+        return self.read(self.at(batch, position))
+
+    def at(self, batch: TokenBatch, position: torch.Tensor | None = None) -> torch.Tensor:
+        """Hidden states (P, D) of a batch, which `read` reads, all at once or some rows at a time.
 
         Args:
-            position: indices into the flattened (B * T) tokens; `batch.position` if not given.
+            position: (P,) indices into the flattened (B * T) tokens; `batch.position`, the action tokens, if not given.
         """
-        embedded = self._embedded(batch.ids, batch.images, batch.numbers)
         chosen = batch.position if position is None else position
-        return self.read(hidden_at(self.backbone, embedded, chosen, batch.mask))
+        if self.config.pretrained:
+            return self.hidden(batch.ids).flatten(0, 1)[chosen]
+        return hidden_at(self.backbone, self._embedded(batch.ids, batch.images, batch.numbers), chosen, batch.mask)
 
     def read(self, hidden: torch.Tensor) -> dict[str, torch.Tensor]:
         """Every head's output on hidden states (..., D); not in mixed precision, since values are differences of logits."""
         with torch.autocast(hidden.device.type, enabled=False):
             dtype = next(self.heads.parameters()).dtype
             return {name: head(hidden.to(dtype)) for name, head in self.heads.items()}
+
+
+class Pretrained(nn.Module):
+    """A pretrained backbone.
+
+    Args:
+        model: of transformers.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    @property
+    def config(self) -> Any:
+        return self.model.config
+
+    def forward(self, **inputs: Any) -> Any:
+        return self.model(**inputs)
+
+
+def _random_backbone(config: NetworkConfig) -> Any:
+    from transformers import GPT2Config, GPT2Model
+
+    return GPT2Model(
+        GPT2Config(
+            vocab_size=config.vocabulary,
+            n_positions=config.context,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            resid_pdrop=0.0,
+            bos_token_id=None,
+            eos_token_id=None,
+            use_cache=False,
+            activation_function="gelu",
+            attn_implementation="eager" if SIZES[config.model]["n_embd"] <= EAGER_WIDTH else "sdpa",
+            **SIZES[config.model],
+        )
+    )
+
+
+def _refuse(network: Any, state: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+    """What others stand on is never overwritten."""
+    for name in network._left_out:
+        if prefix + name in state:
+            raise RuntimeError(f"{name} is no weight of this network's own")
+
+
+def _leave_out(network: Any, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    for name in network._left_out:
+        state.pop(prefix + name, None)
+
+
+def _do_not_miss(network: Any, keys: Any) -> None:
+    """`load_state_dict` of a network, or of what it is a part of, does not miss what `state_dict` leaves out."""
+    endings = tuple("." + name for name in network._left_out)
+    keys.missing_keys[:] = [key for key in keys.missing_keys if key not in network._left_out and not key.endswith(endings)]
 
 
 class Stem(nn.Module):
@@ -247,8 +382,9 @@ def _head(width: int, head: Head) -> nn.Module:
 
 @torch.no_grad()
 def polyak(target: nn.Module, source: nn.Module, rate: float) -> None:
-    """target <- (1 - rate) target + rate source, parameter by parameter (Algorithm 1, line 9)."""
-    torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), rate)
+    """target <- (1 - rate) target + rate source, parameter by parameter (Algorithm 1, line 9); what both share stays."""
+    pairs = [(a, b) for a, b in zip(target.parameters(), source.parameters(), strict=True) if a is not b]
+    torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], rate)
 
 
 def frozen_copy(network: Network) -> Network:

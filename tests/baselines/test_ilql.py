@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from baselines.ilql import ILQL, ILQLConfig, ILQLDecoding, ilql_terms
+from baselines.ilql import ILQL, ILQLConfig, ILQLDecoding, ilql_terms, taken
 from tests.baselines import toys
 
 
@@ -32,7 +32,7 @@ TARGET = {
 def test_three_terms_by_hand() -> None:
     out, target = outputs(**ONLINE), outputs(**TARGET)
     data = toys.batch([0, 1], [0, 1], [0.1, 1.0], [1, -1], discount=0.5)
-    terms = ilql_terms(out, target, data, expectile=0.8)
+    terms = ilql_terms(taken(out, data.action), taken(target, data.action), data, expectile=0.8)
     # u = min(.5, .3) - .2 = .1 and min(.4, .9) - .6 = -.2: (.8 * .01 + .2 * .04) / 2
     assert terms["loss_v"].item() == pytest.approx(0.008)
     # targets .1 + .5 * .6 = .4 and 1 (nothing past the end); whole squares, summed over both Q:
@@ -45,7 +45,7 @@ def test_three_terms_by_hand() -> None:
 def test_what_each_term_moves() -> None:
     out, target = outputs(**ONLINE), outputs(**TARGET)
     data = toys.batch([0, 1], [0, 1], [0.1, 1.0], [1, -1], discount=0.5)
-    terms = ilql_terms(out, target, data, expectile=0.8)
+    terms = ilql_terms(taken(out, data.action), taken(target, data.action), data, expectile=0.8)
     (terms["loss_q"] + terms["loss_cql"]).backward(retain_graph=True)
     assert out["v"].grad is None  # V in the backup is a constant
     terms["loss_v"].backward()
@@ -56,7 +56,7 @@ def test_what_each_term_moves() -> None:
 
 def test_tokens_that_only_follow_carry_no_loss() -> None:
     data = toys.batch([0, 1], [0, 1], [0.1, 1.0], [1, -1], discount=0.5, learn=[True, False])
-    terms = ilql_terms(outputs(**ONLINE), outputs(**TARGET), data, expectile=0.8)
+    terms = ilql_terms(taken(outputs(**ONLINE), data.action), taken(outputs(**TARGET), data.action), data, expectile=0.8)
     assert terms["loss_v"].item() == pytest.approx(0.008)
     assert terms["loss_q"].item() == pytest.approx(0.36 + 0.16)
 
@@ -67,6 +67,7 @@ def test_loss_adds_the_terms_through_the_networks() -> None:
         **{name: torch.tensor(table, dtype=torch.float64) for name, table in ONLINE.items()}
     )
     learner.networks["value_target"] = toys.Tables(**{name: torch.tensor(t, dtype=torch.float64) for name, t in TARGET.items()})
+    learner.codec = toys.codec((True, True, True))
     data = toys.batch([0, 1], [0, 1], [0.1, 1.0], [1, -1], discount=0.5)
     loss, metrics = learner.loss(data)
     assert loss.item() == pytest.approx(0.76 + 0.008 + 0.1 * np.log(12))
@@ -89,7 +90,8 @@ def test_v_at_rest_is_the_expectile(expectile: float) -> None:
     value = torch.full((4, 1), v, dtype=torch.float64, requires_grad=True)
     q = torch.tensor([[1.0]] + [[0.0]] * 3, dtype=torch.float64)
     data = toys.batch([0] * 4, [0] * 4, [0.0] * 4, [-1] * 4)
-    ilql_terms({"q1": q, "q2": q, "v": value}, {"q1": q, "q2": q}, data, expectile)["loss_v"].backward()
+    out = taken({"q1": q, "q2": q, "v": value}, data.action)
+    ilql_terms(out, out, data, expectile)["loss_v"].backward()
     assert value.grad is not None
     assert value.grad.sum().item() == pytest.approx(0, abs=1e-7)
 

@@ -187,9 +187,11 @@ class Echo(torch.nn.Module):
         self.codec = codec
         self.tenths = {codec.observation(f"{d}\n")[0]: d / 10 for d in range(10)}
 
-    def forward(self, batch: TokenBatch) -> dict[str, torch.Tensor]:
-        state = batch.ids.flatten()[batch.position]
-        q = torch.tensor([self.tenths[int(k)] for k in state])[:, None].expand(-1, self.codec.outputs)
+    def at(self, batch: TokenBatch) -> torch.Tensor:
+        return batch.ids.flatten()[batch.position]
+
+    def read(self, states: torch.Tensor) -> dict[str, torch.Tensor]:
+        q = torch.tensor([self.tenths[int(k)] for k in states])[:, None].expand(-1, self.codec.outputs)
         pi = torch.from_numpy(self.codec.playable) / self.codec.playable.sum() + 1e-9
         return {"policy": (pi * q.clamp(0.01)).log(), "shadow": (pi * (1 - q)).log()}
 
@@ -217,7 +219,7 @@ def test_rows_of_one_turn_pass_values_on_across_windows(backup: Any) -> None:
 
 
 def test_shadow_reads_pi_p_and_q_out_of_one_network() -> None:
-    outputs = {"value": shadow_tables(PI, Q).at(torch.arange(3))}
+    outputs = {"value": shadow_tables(PI, Q).read(torch.arange(3))}
     log_pi, log_p, q = QSFT()._read(outputs, "value")
     assert torch.allclose(log_pi.exp(), torch.tensor(PI, dtype=torch.float64))
     assert torch.allclose(q, torch.tensor(Q, dtype=torch.float64))
@@ -228,7 +230,7 @@ def test_shadow_reads_pi_p_and_q_out_of_one_network() -> None:
 def test_extraction_by_hand(extraction: Any, factor: float) -> None:
     learner = agent(shadow_tables([[0.5, 0.5]], [[0.75, 0.25]]), QSFTConfig())
     learner.decoding = QSFTDecoding(beta=2.0, extraction=extraction)
-    outputs = {"value_target": shadow_tables([[0.5, 0.5]], [[0.75, 0.25]]).at(torch.tensor([0]))}
+    outputs = {"value_target": shadow_tables([[0.5, 0.5]], [[0.75, 0.25]]).read(torch.tensor([0]))}
     logits = learner.policy_logits(outputs)[0]
     assert (logits[0] - logits[1]).item() == pytest.approx(2.0 * 0.5 * factor)  # beta times the difference of Q, or of pi Q
 
@@ -306,7 +308,7 @@ def test_shadow_starts_as_the_pretrained_policy(chain: tuple[TokenDataset, Path]
     sft = learner._prerequisite(toys.run_in(directory, agent="qsft"), "sft")
     some = data.batch(np.arange(32))
     with torch.no_grad():
-        log_pi, q = learner.values(some, "value")
+        log_pi, q = learner.values(some, "value", lambda log_pi, q: (log_pi, q))
         expected = sft.networks["policy"](some)["policy"].log_softmax(-1)
     assert torch.allclose(log_pi, expected, atol=1e-5)
     assert torch.allclose(q, torch.full_like(q, 0.5))

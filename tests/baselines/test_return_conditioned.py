@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from baselines.return_conditioned import ReturnConditioned, ReturnConditionedConfig
-from qsft_bench.tokens import TokenBatch, return_token
+from qsft_bench.tokens import TokenBatch
 from tests.baselines import toys
 
 
@@ -25,15 +25,17 @@ def test_every_row_opens_with_its_episodes_return(learned: Any, monkeypatch: pyt
     data, learner = learned
     seen = {}
 
-    def forward(batch: TokenBatch) -> dict[str, torch.Tensor]:
-        seen["ids"] = batch.ids
-        return {"policy": torch.zeros(len(batch.position), data.codec.outputs)}
+    at = learner.networks["policy"].at
 
-    monkeypatch.setattr(learner.networks["policy"], "forward", forward)
+    def seeing(batch: TokenBatch) -> torch.Tensor:
+        seen["ids"] = batch.ids
+        return at(batch)
+
+    monkeypatch.setattr(learner.networks["policy"], "at", seeing)
     some = data.batch(np.arange(100))
     learner.log_probability(some)
     returns = data.arrays.episode_return[data.windows[:100, 0]]  # the chain's episodes are one row each
-    assert seen["ids"][:, 0].tolist() == return_token(returns).tolist()
+    assert seen["ids"][:, 0].tolist() == data.codec.return_token(returns).tolist()
     assert seen["ids"][:, 1:].equal(some.ids[:, 1:])
     assert some.ids[:, 0].unique().tolist() == [1]  # the batch itself still opens with <bos>
 
@@ -46,7 +48,7 @@ def test_play_asks_for_a_return_that_occurs(learned: Any, share: float, asked: f
     learner.meta, learner.codec = {"return_bounds": (0.0, 1.0)}, data.codec
     learner.build(data, toys.run_in(tmp_path, agent="return_conditioned"))
     assert learner.meta["target_return"] == pytest.approx(asked)
-    assert learner.prefix() == return_token(asked)
+    assert learner.prefix() == data.codec.return_token(asked)
 
 
 def test_it_does_what_those_episodes_did(learned: Any) -> None:

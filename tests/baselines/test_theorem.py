@@ -129,7 +129,7 @@ def policy(world: World, point: FixedPoint, decoding: QSFTDecoding) -> torch.Ten
     """What `policy_logits` plays, (states, A)."""
     learner = point.learner.with_decoding(decoding)
     rows = torch.arange(len(world.pi))
-    outputs = {name: learner.networks[name].at(rows) for name in learner.played()}
+    outputs = {name: learner.networks[name].read(rows) for name in learner.played()}
     with torch.no_grad():
         logits = learner.policy_logits(outputs)
     return logits.masked_fill(~torch.as_tensor(learner.codec.playable), -torch.inf).softmax(-1)[:, learner.codec.playable]

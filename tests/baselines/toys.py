@@ -20,7 +20,7 @@ from qsft_bench.noise import uniform
 from qsft_bench.preset import Scale
 from qsft_bench.registry import agent_class
 from qsft_bench.rollout import rollout
-from qsft_bench.tokens import TokenBatch
+from qsft_bench.tokens import DUMMY, TokenBatch
 from qsft_bench.train import Run, Training
 
 
@@ -32,16 +32,20 @@ class Tables(nn.Module):
         self.heads = nn.ParameterDict({name: nn.Parameter(torch.as_tensor(table).clone()) for name, table in heads.items()})
 
     def forward(self, batch: TokenBatch, position: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-        return self.at(batch.ids.flatten()[batch.position if position is None else position])
+        return self.read(self.at(batch, position))
 
-    def at(self, states: torch.Tensor) -> dict[str, torch.Tensor]:
+    def at(self, batch: TokenBatch, position: torch.Tensor | None = None) -> torch.Tensor:
+        """The states (K,), or those at `position`."""
+        return batch.ids.flatten()[batch.position if position is None else position]
+
+    def read(self, states: torch.Tensor) -> dict[str, torch.Tensor]:
         """The rows of every head's table at `states` (K,)."""
         return {name: table[states] for name, table in self.heads.items()}
 
 
 def codec(playable: Sequence[bool]) -> Any:
     """What the losses need of a codec."""
-    return SimpleNamespace(playable=np.array(playable))
+    return SimpleNamespace(playable=np.array(playable), outputs=len(playable), dummy=DUMMY)
 
 
 def batch(
