@@ -31,7 +31,7 @@ STOCKFISH := if ! PATH="$$PATH:/usr/games" command -v stockfish >/dev/null; then
 
 RESULTS := --preset $(PRESET)$(if $(filter scratch,$(FROM)), --from scratch)$(if $(JOBS), --jobs $(JOBS))$(if $(SEEDS), --seeds $(SEEDS))
 
-.PHONY: help setup table1 table2 table3 figure3 separation ablation stability smollm2 test lint data bench clean
+.PHONY: help setup table1 table2 table3 figure3 separation ablation stability smollm2 test lint data check-paper bench clean
 .NOTPARALLEL:
 
 help:
@@ -46,6 +46,7 @@ help:
 	@echo 'make test     every test'
 	@echo 'make lint     ruff and mypy'
 	@echo 'make data     generate the datasets'
+	@echo 'make check-paper  one gradient step of every cell at the shapes of preset paper'
 	@echo 'make bench    speed, as ratios against a stated baseline'
 	@echo 'make setup    only install into .venv (each of the above does it when needed)'
 	@echo 'make clean    remove .venv, caches and build products; results/, data/ and runs/ stay'
@@ -96,6 +97,9 @@ lint: $(STAMP)
 
 data: $(STAMP)
 	$(BENCH) data generate --preset $(PRESET)
+
+check-paper: $(STAMP)
+	$(BENCH) check --preset paper
 
 bench: $(STAMP)
 	$(VENV)/bin/python -m benchmarks

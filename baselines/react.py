@@ -55,6 +55,7 @@ class React(Agent):
     """
 
     summary: ClassVar[str] = "a prompted language model that thinks before it acts (Yao et al. 2023)"
+    apart: ClassVar[bool] = False  # limits on what it spends hold for a process, and it asks for several at once as it is
 
     def __init__(self, spec: EnvSpec, model: llm.LanguageModel) -> None:
         self.model = model

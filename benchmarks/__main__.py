@@ -12,7 +12,7 @@ from qsft_bench.errors import BenchError, did_you_mean
 
 BENCHMARKS = (
     *("wordle", "twenty_questions", "chess", "webshop", "alfworld", "manipulation"),
-    *("training_step", "pretrained", "decoding", "opening", "startup"),
+    *("training_step", "pretrained", "decoding", "opening", "workers", "startup"),
 )
 
 

@@ -35,11 +35,13 @@ class Agent(ABC):
     Attributes:
         prerequisites: names of agents trained first on the same data, e.g. `("sft",)`; `run.prerequisite("sft")` gives them.
         summary: one line for `qsft-bench agents`.
+        apart: whether several processes may play its episodes at once, each with its own copy.
         privileged: whether it needs `Turn.facts`, what the simulator knows; its environments are made with `privileged=True`.
     """
 
     prerequisites: ClassVar[tuple[str, ...]] = ()
     summary: ClassVar[str] = ""
+    apart: ClassVar[bool] = True
     privileged: bool = False  # of an instance, since one that wraps another player needs what that one needs
 
     @classmethod

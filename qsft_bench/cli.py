@@ -30,7 +30,11 @@ class Where:
     root: Path = Path()
     """Folder that holds data/, runs/ and results/."""
     jobs: int = 1
-    """Processes for independent work, one thread each."""
+    """Independent tasks at a time, one thread each: shards of data, cells, parts of an evaluation."""
+    executor: Literal["process", "ray"] = "process"
+    """Where they run: processes of this machine, or Ray (the extra `ray`). What comes out is the same."""
+    address: str = ""
+    """Ray cluster, e.g. ray://head:10001 or auto; one on this machine if empty. Its machines must share the folder `--root`."""
     device: str = "cpu"
     """Device of training and play: cpu, cuda, cuda:1, ..."""
 
@@ -275,7 +279,8 @@ class DataExport:
 
 
 def train(options: Any) -> None:
-    """Train one agent (and first whatever it starts from)."""
+    """Train one agent (and first whatever it starts from); under `accelerate launch` or `torchrun`, by all their processes."""
+    from qsft_bench import ranks
     from qsft_bench.registry import agent_class
     from qsft_bench.token_agent import TokenAgent
 
@@ -284,11 +289,13 @@ def train(options: Any) -> None:
         raise BenchError(
             f"{cell.agent} has nothing to train; play it with `qsft-bench eval --agent {cell.agent} --env {cell.env}`"
         )
+    ranks.join(pipeline.device)
     with _progress(pipeline) as running:
         directory = running.checkpoint(cell)
         if options.publish:
-            directory = running.publish(cell)
-    print(f"{cell}: {directory}")
+            directory = ranks.main_does(lambda: running.publish(cell))
+    if ranks.is_main():
+        print(f"{cell}: {directory}")
 
 
 def evaluate(options: Any) -> None:
@@ -476,6 +483,68 @@ class FigureVerb:
 
 
 @dataclass(frozen=True)
+class PlanVerb:
+    """Print what a preset costs: stages, sizes, weights, memory, disk and time of every cell; or measure what that rests on."""
+
+    preset: str = "paper"
+    """Sizes."""
+    env: tuple[str, ...] = ()
+    """Only these environments."""
+    agent: tuple[str, ...] = ()
+    """Only these agents, and what they start from."""
+    tflops: float = 100.0
+    """TFLOP/s that a GPU is taken to train with."""
+    markdown: bool = False
+    """Print a table for a page."""
+    measure: bool = False
+    """Play some episodes of every environment and time this machine, into --measured, in place of printing a plan."""
+    episodes: int = 32
+    """How many to play."""
+    measured: Path = Path("qsft_bench/measured.json")
+    """File to measure into; plans read the one that is installed."""
+
+    def run(self) -> None:
+        from rich.table import Table
+
+        from qsft_bench import plan
+
+        if self.measure:
+            plan.measure(self.preset, self.env, self.episodes, self.measured)
+            return
+        made = plan.make_plan(self.preset, self.env, self.agent)
+        rows, notes = plan.render(made, self.tflops), plan.notes(made, self.tflops)
+        if self.markdown:
+            print(plan.markdown(rows), *notes, sep="\n\n")
+            return
+        table = Table(*rows[0], box=None)
+        for row in rows[1:]:
+            table.add_row(*row)
+        _print(table)
+        print(*notes, sep="\n")
+
+
+@dataclass(frozen=True)
+class Check:
+    """Take one gradient step and one action of every cell at a preset's shapes, or on the meta device what memory denies."""
+
+    preset: str = "paper"
+    """Sizes."""
+    env: tuple[str, ...] = ()
+    """Only these environments."""
+    agent: tuple[str, ...] = ()
+    """Only these agents, and what they start from."""
+    memory: float = 0.0
+    """GiB that a step may take; what is free if 0."""
+
+    def run(self) -> None:
+        from qsft_bench.check import check
+
+        for found in check(self.preset, self.env, self.agent, self.memory * 2**30):
+            size = f", {found.weights / 1e6:,.1f} M weights" if found.weights else ""
+            print(f"{found.cell}{size}: {found.did}" + (f"; {found.not_done}" if found.not_done else ""), flush=True)
+
+
+@dataclass(frozen=True)
 class Play:
     """Play an environment yourself, in the terminal; where it can be drawn, a picture of every turn is saved."""
 
@@ -518,6 +587,8 @@ class Play:
         print(f"{'won' if episode.success else 'lost'}: return {episode.total_return:g}")
 
 
+SHARDED = "Share the weights out among the processes of `accelerate launch` (FSDP), where one device cannot hold them."
+
 # Options that depend on the agent ---------------------------------------------------------------------------------------
 
 
@@ -552,7 +623,11 @@ def _agent_options(verb: str, prog: str, summary: str, arguments: Sequence[str])
         config = cls.config_for(spec.name, first.agent.partition("@")[2])
         fields.append(("config", type(config), config))
     if verb == "train":
-        fields += [("trackers", tuple[str, ...], ()), ("publish", bool, False)]
+        fields += [
+            ("trackers", tuple[str, ...], ()),
+            ("publish", bool, False),
+            ("sharded", Annotated[bool, arg(help=SHARDED)], False),
+        ]
     else:
         fields += [("train", bool, True)]
         number = ("episode", Annotated[int, arg(help="Which of the test episodes, from 0.")], 0)
@@ -599,6 +674,7 @@ def _parse(options: Any, prog: str, arguments: Sequence[str], description: str |
 def _cell(options: Any) -> tuple[Pipeline, Cell]:
     from dataclasses import replace
 
+    from qsft_bench import ranks
     from qsft_bench.dataset.store import EpisodeDataset
     from qsft_bench.evaluate import Cell
     from qsft_bench.registry import env_spec
@@ -620,10 +696,11 @@ def _cell(options: Any) -> tuple[Pipeline, Cell]:
         configs={options.agent: options.config} if hasattr(options, "config") else {},
         decodings={options.agent: options.decoding} if hasattr(options, "decoding") else {},
         trackers=getattr(options, "trackers", ()),
+        sharded=getattr(options, "sharded", False),
     )
     cell = Cell(options.agent, env, tier, task.preset, options.training_seed)
     missing = pipeline.missing(cell) if pipeline.train else []
-    if missing:
+    if missing and ranks.is_main():
         print(f"to make first: {', '.join(missing)}; each is kept, and goes on from where it was stopped", file=sys.stderr)
     return pipeline, cell
 
@@ -631,7 +708,9 @@ def _cell(options: Any) -> tuple[Pipeline, Cell]:
 def _pipeline(where: Where, **options: Any) -> Pipeline:
     from qsft_bench.pipeline import Pipeline
 
-    return Pipeline(root=where.root, jobs=where.jobs, device=where.device, **options)
+    return Pipeline(
+        root=where.root, jobs=where.jobs, executor=where.executor, address=where.address, device=where.device, **options
+    )
 
 
 class _progress:  # noqa: N801 - used as a function
@@ -646,7 +725,10 @@ class _progress:  # noqa: N801 - used as a function
     def __enter__(self) -> Pipeline:
         from dataclasses import replace
 
-        return replace(self.pipeline, progress=self.display.__enter__())
+        from qsft_bench import ranks
+
+        progress = self.display.__enter__()
+        return replace(self.pipeline, progress=progress) if ranks.is_main() else self.pipeline
 
     def __exit__(self, *exception: Any) -> None:
         self.display.__exit__(*exception)
@@ -714,6 +796,8 @@ def _dispatch(prog: str, summary: str, verbs: dict[str, Verb], arguments: Sequen
         return
     if arguments[0] not in verbs:
         raise BenchError(f"unknown verb {arguments[0]!r}{did_you_mean(arguments[0], verbs)}")
+    if arguments[0] != "train" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise BenchError(f"only `train` is for several processes of one launch; call `{prog} {arguments[0]}` by itself")
     verbs[arguments[0]].run(f"{prog} {arguments[0]}", arguments[1:])
 
 
@@ -740,6 +824,8 @@ VERBS = {
     "ablation": _options_class(Ablation),
     "stability": _options_class(Stability),
     "figure": _options_class(FigureVerb),
+    "plan": _options_class(PlanVerb),
+    "check": _options_class(Check),
     "play": _options_class(Play),
     "doctor": _plain(doctor),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,21 @@ def record(cell: Cell, episode: Episode, spec: EnvSpec, origin: Origin, wall_tim
     ]
 
 
+@dataclass(frozen=True)
+class Played:
+    """Some episodes, and how long each took on average (s)."""
+
+    episodes: list[Episode]
+    seconds: float
+
+
+def play_chunk(agent: Agent, spec: EnvSpec, origin: Origin, seeds: Sequence[int]) -> Played:
+    """One episode a seed, side by side."""
+    began = time.monotonic()
+    episodes = play_episodes(agent, spec, origin.options, seeds)
+    return Played(episodes, (time.monotonic() - began) / len(seeds))
+
+
 def evaluate(
     agent: Agent,
     cell: Cell,
@@ -119,11 +134,17 @@ def evaluate(
     episodes: int,
     path: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    play: Callable[[Sequence[Sequence[int]]], Iterable[Played]] | None = None,
+    parts: int = 1,
 ) -> pd.DataFrame:
     """Play the first `episodes` test seeds and keep the records in `path`; those already there are not played again.
 
     Transcripts go to `<path stem>.transcripts.parquet`, in the format of a dataset. Both files are replaced whole after
-    every `CHUNK` episodes, so an interruption costs at most one chunk.
+    every `CHUNK` episodes, so an interruption costs at most one chunk (of every worker).
+
+    Args:
+        play: plays chunks of seeds, in any order; in this process, one after another, if not given.
+        parts: how many chunks it wants at least.
 
     Raises:
         BenchError: `path` holds records of another configuration or checkpoint, or `episodes` is not 1 to the seeds there are.
@@ -145,19 +166,30 @@ def evaluate(
     records = records[records["episode_seed"].isin(done)] if done else pd.DataFrame()
     missing = [seed for seed in wanted if seed not in done]
     progress(len(done), episodes)
-    for start in range(0, len(missing), CHUNK):
-        began = time.monotonic()
-        played = play_episodes(agent, spec, origin.options, missing[start : start + CHUNK])
-        each = (time.monotonic() - began) / len(played)
-        rows = [row for episode in played for row in record(cell, episode, spec, origin, each)]
+    chunks = _chunks(missing, max(1, min(CHUNK, -(-len(missing) // parts))))
+    have = len(done)
+    for played in (play_chunk(agent, spec, origin, chunk) for chunk in chunks) if play is None else play(chunks):
+        rows = [row for episode in played.episodes for row in record(cell, episode, spec, origin, played.seconds)]
         records = pd.concat([records, pd.DataFrame(rows)], ignore_index=True) if len(records) else pd.DataFrame(rows)
-        table = table_from_episodes(played, first=wanted.index(played[0].seed), images=False)
+        table = table_from_episodes(played.episodes, first=wanted.index(played.episodes[0].seed), images=False)
         kept = table if kept is None else pa.concat_tables([kept, table])
+        kept = kept.sort_by([("episode", "ascending"), ("turn", "ascending")])
         with atomic_path(transcripts) as temporary:
             pq.write_table(kept, temporary, compression="zstd")
+        records = records.sort_values(["column", "episode_seed"], ignore_index=True)
         write_records(path, records)
-        progress(len(done) + start + len(played), episodes)
+        have += len(played.episodes)
+        progress(have, episodes)
     return records.sort_values(["column", "episode_seed"], ignore_index=True)
+
+
+def _chunks(seeds: Sequence[int], size: int) -> list[Sequence[int]]:
+    """Runs of neighbouring seeds, at most `size` in each: transcripts number the episodes of a chunk one after another."""
+    starts = [0]
+    for index in range(1, len(seeds)):
+        if seeds[index] != seeds[index - 1] + 1 or index - starts[-1] == size:
+            starts.append(index)
+    return [seeds[start:end] for start, end in zip(starts, [*starts[1:], len(seeds)], strict=True) if start < end]
 
 
 def read_records(path: Path) -> pd.DataFrame:

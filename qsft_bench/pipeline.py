@@ -21,26 +21,27 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
+from qsft_bench import ranks
 from qsft_bench.curves import Curve, read_curve
 from qsft_bench.dataset.generate import generate, recipe
 from qsft_bench.dataset.store import EpisodeDataset, Recipe
 from qsft_bench.dataset.tokens import TokenDataset, tokenise
 from qsft_bench.episode import Episode
 from qsft_bench.errors import BenchError
-from qsft_bench.evaluate import Cell, Origin, evaluate, mean_score, task_name
+from qsft_bench.evaluate import Cell, Origin, Played, evaluate, mean_score, play_chunk, task_name
 from qsft_bench.files import atomic_directory, copy_file, json_sha256, read_json
 from qsft_bench.preset import Scale, scale
 from qsft_bench.registry import agent_class, env_spec
 from qsft_bench.rollout import play_episodes
-from qsft_bench.workers import worker_pool
+from qsft_bench.workers import Executor, Workers, workers
 
 Progress = Callable[[str, int, int, str], None]  # stage, done, total, note
 Source = Literal["published", "scratch"]
@@ -59,13 +60,15 @@ class Pipeline:
         source: `published` uses published checkpoints where there are some, `scratch` trains every one.
         train: whether missing checkpoints may be trained; else they are an error.
         device: of training and play.
-        jobs: processes for work that is independent.
+        jobs: how much independent work is done at a time.
+        executor, address: where, see `qsft_bench.workers`; nothing that is made depends on it.
         progress: told about every stage.
         scales: environment name -> `Scale` that stands in for the preset's (`--scale.*`).
         configs: agent name -> training configuration that stands in for its default.
         decodings: agent name -> decoding that stands in for the tuned one.
         trackers: accelerate's trackers for training.
         datasets: environment name -> folder of a dataset that stands in for the generated one (`--data`).
+        sharded: whether the ranks of a training share its weights out, see `qsft_bench.ranks`.
         publishes: whether the checkpoints behind a table are copied to `results`.
     """
 
@@ -74,11 +77,14 @@ class Pipeline:
     train: bool = True
     device: str = "cpu"
     jobs: int = 1
+    executor: Executor = "process"
+    address: str = ""
     progress: Progress = silent
     scales: Mapping[str, Scale] = field(default_factory=dict)
     configs: Mapping[str, Any] = field(default_factory=dict)
     decodings: Mapping[str, Any] = field(default_factory=dict)
     trackers: tuple[str, ...] = ()
+    sharded: bool = False
     datasets: Mapping[str, Path] = field(default_factory=dict)
     publishes: bool = False
 
@@ -93,6 +99,16 @@ class Pipeline:
 
     def results(self, preset: str) -> Path:
         return self.root / "results" / preset
+
+    def workers(self, learning: bool = False) -> Workers:
+        """Where work goes that is independent; with a GPU for each task where it is `learning` or play on one."""
+        return workers(self.executor, self.jobs, self.address, gpus=int(learning and self.device.startswith("cuda")))
+
+    def _worker(self, progress: Progress = silent) -> Pipeline:
+        """The pipeline as a task has it, wherever that is: it does all its work by itself."""
+        datasets = {env: path.absolute() for env, path in self.datasets.items()}
+        here: dict[str, Any] = {"jobs": 1, "executor": "process", "address": ""}
+        return replace(self, root=self.root.absolute(), datasets=datasets, progress=progress, **here)
 
     # Data -----------------------------------------------------------------------------------------------------------
 
@@ -109,7 +125,10 @@ class Pipeline:
         wanted = self.recipe(cell)
         stage = f"data {cell.task}"
         return generate(
-            self.data(cell), wanted, jobs=self.jobs, progress=lambda done, total: self.progress(stage, done, total, "episodes")
+            self.data(cell),
+            wanted,
+            workers=self.workers(),
+            progress=lambda done, total: self.progress(stage, done, total, "episodes"),
         )
 
     def codec(self, cell: Cell) -> str:
@@ -141,7 +160,7 @@ class Pipeline:
         Raises:
             BenchError: it is missing and training is off, or what is there belongs to another configuration.
         """
-        found = self.finished(cell)
+        found = ranks.main_does(lambda: self.finished(cell))
         if found is not None:
             return found
         own, published = self.run_checkpoint(cell), self.published_checkpoint(cell)
@@ -217,13 +236,10 @@ class Pipeline:
         cls: Any = agent_class(cell.agent)
         own, sizes = self.run_checkpoint(cell), self.scale(cell)
         dtype = torch.float16 if sizes.publishes else torch.float32
-        if not (own / "config.json").exists():
+        if ranks.main_does(lambda: not (own / "config.json").exists()):
             for name in cls.prerequisites:
                 prerequisite = replace(cell, agent=name)
-                path = self.checkpoint(prerequisite)
-                if path != self.run_checkpoint(prerequisite):  # a published prerequisite: siblings stand side by side
-                    with atomic_directory(self.run_checkpoint(prerequisite)) as temporary:
-                        shutil.copytree(path, temporary, dirs_exist_ok=True)
+                self._bring(self.checkpoint(prerequisite), prerequisite)
             agent = cls(self.config(cell))
             curve = self._curve(cell)
             run = Run(
@@ -234,15 +250,29 @@ class Pipeline:
                 prerequisite=lambda name: agent_class(name).load(self.run_checkpoint(replace(cell, agent=name))),
                 progress=lambda done, total, values: self.progress(f"train {cell}", done, total, _brief(values)),
                 trackers=self.trackers,
+                sharded=self.sharded,
                 watch=lambda step: curve.add(agent, step),
                 watch_every=-(-self.steps(cell) // sizes.curve_points) if sizes.curve_points else 0,
             )
+            ranks.main_does(lambda: self.tokens(cell).env)  # made once: the others then find them
             agent.fit(self.tokens(cell), run)
-            agent.save(own, dtype)
-            shutil.rmtree(own / "state", ignore_errors=True)
+            ranks.main_does(lambda: agent.save(own, dtype))
+        ranks.main_does(lambda: self._finish(cell, dtype))
+
+    def _bring(self, path: Path, cell: Cell) -> None:
+        """Copy a published checkpoint to where the run's own stand: what borrows from it looks beside itself."""
+        own = self.run_checkpoint(cell)
+        if path != own and ranks.is_main():
+            with atomic_directory(own) as temporary:
+                shutil.copytree(path, temporary, dirs_exist_ok=True)
+
+    def _finish(self, cell: Cell, dtype: Any) -> None:
+        """Choose the decoding of a trained agent, and drop what only its training needed."""
+        cls: Any = agent_class(cell.agent)
+        own = self.run_checkpoint(cell)
+        shutil.rmtree(own / "state", ignore_errors=True)
         if cls.grid_for(cell.env, cell.variant):
-            agent = cls.load(own, self.device)
-            self.tune(agent, cell).save(own, dtype)
+            self.tune(cls.load(own, self.device), cell).save(own, dtype)
 
     def identity(self, cell: Cell) -> dict[str, Any]:
         """What the cell's training follows from, as its checkpoint has it (`token_agent.identity`)."""
@@ -337,7 +367,23 @@ class Pipeline:
         def shown(done: int, total: int) -> None:
             self.progress(f"eval {cell}", done, total, agent.note() or "episodes")
 
-        return evaluate(agent, cell, spec, origin, count, path, shown)
+        play = partial(self._play_apart, cell) if agent.apart and (self.jobs > 1 or self.executor != "process") else None
+        return evaluate(agent, cell, spec, origin, count, path, shown, play, self.jobs)
+
+    def _play_apart(self, cell: Cell, chunks: Sequence[Sequence[int]]) -> Iterator[Played]:
+        """The play of the cell's agent on each chunk of seeds, by the workers."""
+        if not chunks:
+            return
+        with self.workers(learning=True) as pool:
+            worker = replace(self._worker(), train=False)
+            for chunk in chunks:
+                pool.submit(f"{cell} from seed {chunk[0]}", worker._play, cell, chunk)
+            for _, played in pool.results():
+                yield played
+
+    def _play(self, cell: Cell, seeds: Sequence[int]) -> Played:
+        agent, origin = self.player(cell)
+        return play_chunk(agent, env_spec(cell.env), origin, seeds)
 
     def _records_path(self, cell: Cell, origin: Origin) -> Path:
         """Records of another checkpoint or decoding stand in a file of their own: never mixed, never lost."""
@@ -357,8 +403,6 @@ class Pipeline:
         if self.train:
             for cell in {cell.task: cell for cell in ordered if self._to_train(cell)}.values():
                 self.tokens(cell)  # once, before workers ask for it
-        if self.jobs == 1:
-            return {cell: self._work(cell, cell in played) for cell in ordered}
         return self._side_by_side(ordered, played)
 
     def _to_train(self, cell: Cell) -> bool:
@@ -388,23 +432,23 @@ class Pipeline:
         return pd.DataFrame()
 
     def _side_by_side(self, cells: Sequence[Cell], played: Sequence[Cell]) -> dict[Cell, pd.DataFrame]:
-        import multiprocessing
-
-        with multiprocessing.Manager() as manager, worker_pool(self.jobs) as pool:
-            queue = manager.Queue()
-            worker = replace(self, jobs=1, progress=_QueueProgress(queue))
-            waiting, running, finished = list(cells), dict[Future[pd.DataFrame], Cell](), dict[Cell, pd.DataFrame]()
+        with self.workers(learning=True) as pool:
+            worker = self._worker(pool.calling(self.progress))
+            waiting, busy, finished = list(cells), set[Cell](), dict[Cell, pd.DataFrame]()
             needs = {cell: prerequisites(cell) for cell in cells}
-            while waiting or running:
-                undone = {*waiting, *running.values()}
+
+            def begin() -> None:
+                undone = {*waiting, *busy}
                 for cell in [cell for cell in waiting if undone.isdisjoint(needs[cell])]:
                     waiting.remove(cell)
-                    running[pool.submit(worker._work, cell, cell in played)] = cell
-                ready, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-                while not queue.empty():
-                    self.progress(*queue.get())
-                for future in ready:
-                    finished[running.pop(future)] = future.result()
+                    busy.add(cell)
+                    pool.submit(cell, worker._work, cell, cell in played)
+
+            begin()
+            for cell, records in pool.results():
+                busy.remove(cell)
+                finished[cell] = records
+                begin()
             return finished
 
     # Publishing -------------------------------------------------------------------------------------------------------
@@ -432,16 +476,6 @@ class Pipeline:
             target = self.results(cell.preset) / "records" / cell.task / f"{cell.agent}-seed{cell.training_seed}.parquet"
             for suffix in (".parquet", ".transcripts.parquet"):
                 copy_file(path.with_suffix(suffix), target.with_suffix(suffix))
-
-
-class _QueueProgress:
-    """Sends progress from a worker to the process that shows it."""
-
-    def __init__(self, queue: Any) -> None:
-        self.queue = queue
-
-    def __call__(self, stage: str, done: int, total: int, note: str) -> None:
-        self.queue.put((stage, done, total, note))
 
 
 def prerequisites(cell: Cell) -> list[Cell]:

@@ -1,4 +1,8 @@
-"""The one training loop: any TokenAgent, exact resume, accelerate for devices, mixed precision and trackers."""
+"""The one training loop: any TokenAgent, exact resume, accelerate for devices, mixed precision, ranks and trackers.
+
+Under `accelerate launch` each rank takes its share of every batch. Gradients and metrics are means over the tokens of the whole
+batch, so that any number of ranks takes the same steps, and goes on from any other number's state. The first rank alone writes.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +19,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from qsft_bench import ranks
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.errors import BenchError
 from qsft_bench.files import json_sha256, write_tensors
 from qsft_bench.model.network import Networks
 from qsft_bench.muon import Float32Muon
 from qsft_bench.preset import Scale
+from qsft_bench.sharding import gather, gathered, part_like, shard, whole
 from qsft_bench.tokens import TokenBatch
 
 if TYPE_CHECKING:
@@ -44,6 +50,7 @@ class Run:
         progress: called with (steps done, steps in all, newest metrics).
         checkpoint_seconds: how often the state is written.
         trackers: accelerate's tracker names (`tensorboard`, `wandb`, ...).
+        sharded: whether the ranks of a launch share the weights out (FSDP) in place of each holding them all (DDP).
         watch: called as `watch(step)` before the first step, every `watch_every` steps and after the last (learning curves);
             0 for never.
     """
@@ -56,6 +63,7 @@ class Run:
     progress: Callable[[int, int, Mapping[str, float]], None] = lambda done, total, metrics: None
     checkpoint_seconds: float = 60.0
     trackers: tuple[str, ...] = ()
+    sharded: bool = False
     watch: Callable[[int], None] = lambda step: None
     watch_every: int = 0
 
@@ -176,9 +184,10 @@ def train(learner: Learner, data: TokenDataset, run: Run, training: Training, id
             identity is refused.
 
     Raises:
-        BenchError: the state in `run.directory` belongs to another configuration, or the loss is no longer finite.
+        BenchError: the state in `run.directory` belongs to another configuration, or the loss is no longer finite, or the
+            batch does not divide by the ranks.
     """
-    from accelerate import Accelerator
+    from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState
 
     steps = training.gradient_steps(run.scale)
@@ -187,40 +196,50 @@ def train(learner: Learner, data: TokenDataset, run: Run, training: Training, id
     state = _State(run.directory / "state", json_sha256(dict(identity)))
     if run.device.startswith("cuda:"):
         torch.cuda.set_device(run.device)  # accelerate takes the current device
+    ranks.join(run.device)
     AcceleratorState._reset_state()  # accelerate remembers the precision of the first training in the process
     accelerator = Accelerator(
         cpu=run.device == "cpu",
         mixed_precision=mixed_precision(training.precision, run.device),
         log_with=list(run.trackers) or None,
         project_dir=str(run.directory) if run.trackers else None,
+        # A variant's loss may leave a head unused; the networks have no buffers that change.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
     )
     if run.trackers:
         accelerator.init_trackers("qsft-bench", config=json.loads(json.dumps(identity, default=str)))
-    module = _LossModule(learner)
-    named = {
-        f"{name}.{key}": parameter for name in learner.trained() for key, parameter in learner.networks[name].own_parameters()
-    }
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)
-    for parameter in named.values():
-        parameter.requires_grad_(True)
-    optimizers = make_optimizers(named, training, peak, run.device)
-    module.to(accelerator.device)
-    for name in learner.trained() if run.scale.checkpointing else []:
-        learner.networks[name].recompute_activations()
-    start, history = state.restore(learner.networks, optimizers, named)
-    wrapped, *optimizers = accelerator.prepare(module, *optimizers)
-    train_data = data.training
-    rank, world = accelerator.process_index, accelerator.num_processes
+    rank, world, main = accelerator.process_index, accelerator.num_processes, accelerator.is_main_process
     share = batch_size // (world * training.accumulate)
     if share * world * training.accumulate != batch_size:
         raise BenchError(f"a batch of {batch_size} does not divide by {world} processes x {training.accumulate} micro-batches")
-    run.progress(start, steps, {})
-    watched = run.watch_every and accelerator.is_main_process
-    module.eval()
-    if watched and not start:
-        run.watch(0)
-    module.train()
+    module = _LossModule(learner)
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    for parameter in _named(learner).values():
+        parameter.requires_grad_(True)
+    found = state.read()
+    if found is not None:
+        learner.networks.load_state_dict(found.networks)
+    module.to(accelerator.device)
+    for name in learner.trained() if run.scale.checkpointing else []:
+        learner.networks[name].recompute_activations()
+    sharded = run.sharded and world > 1
+    if sharded:
+        shard(module, learner.networks)
+    named = _named(learner)
+    optimizers = make_optimizers(named, training, peak, run.device)
+    start, history = (0, History()) if found is None else found.restore(optimizers, named)
+    optimizers = [accelerator.prepare(optimizer) for optimizer in optimizers]
+    wrapped = module if sharded else accelerator.prepare(module)
+    train_data = data.training
+    progress = run.progress if main else lambda done, total, metrics: None
+    progress(start, steps, {})
+    if run.watch_every and not start:
+        module.eval()
+        with gathered(learner.networks):
+            if main:
+                run.watch(0)
+        module.train()
     began = saved = time.monotonic()
     before = history.seconds
     log_every = max(1, steps // 50)
@@ -234,38 +253,49 @@ def train(learner: Learner, data: TokenDataset, run: Run, training: Training, id
         order = train_data.order(step, batch_size, run.seed)
         batches = [train_data.batch(order[(micro * world + rank) * share :][:share]) for micro in range(training.accumulate)]
         tokens = [int(batch.learn.sum()) for batch in batches]
+        due = main and time.monotonic() - saved > run.checkpoint_seconds and step + 1 < steps
+        total, save = ranks.totals([sum(tokens), due])
+        means: dict[str, torch.Tensor] = {}
         with _told_what_fits(run.scale, training, share, named):
             for batch, count in zip(batches, tokens, strict=True):
-                loss, metrics = wrapped(batch.to(accelerator.device))
-                accelerator.backward(loss * (count / sum(tokens)))  # a mean over tokens, not of means
+                with accelerator.autocast():
+                    loss, metrics = wrapped(batch.to(accelerator.device))
+                # A mean over the tokens of all ranks, not of means; the gradients of ranks are averaged, hence their number.
+                accelerator.backward(loss * (count * world / total))
+                for key, value in {"loss": loss.detach(), **metrics}.items():
+                    means[key] = means.get(key, 0.0) + torch.as_tensor(value) * (count / total)
         norm = accelerator.clip_grad_norm_(list(named.values()), training.clip)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         learner.after_step(step, steps)
-        recent.append({"loss": loss.detach(), "gradient_norm": norm, **metrics})
+        recent.append({**means, "gradient_norm": whole(norm) / world})
         history.seconds = before + time.monotonic() - began
         if (step + 1) % log_every == 0 or step + 1 == steps:
-            means = {key: float(torch.stack([torch.as_tensor(entry[key]) for entry in recent]).mean()) for key in recent[0]}
-            values = {"step": float(step + 1), **means}
+            own = [float(torch.stack([torch.as_tensor(entry[key]) for entry in recent]).mean()) for key in recent[0]]
+            values = {"step": float(step + 1), **dict(zip(recent[0], ranks.totals(own), strict=True))}
             recent.clear()
             if not all(math.isfinite(value) for value in values.values()):
                 raise BenchError(f"training diverged at step {step + 1}: {values}; lower the learning rate")
             if (step + 1) % (10 * log_every) == 0 or step + 1 == steps:
-                values |= learner.diagnose(data)
+                with gathered(learner.networks):
+                    values |= learner.diagnose(data) if main else {}
             history.entries.append(values)
             if run.trackers:
                 accelerator.log(values, step=step + 1)
-            run.progress(step + 1, steps, values)
-        if watched and ((step + 1) % run.watch_every == 0 or step + 1 == steps):
+            progress(step + 1, steps, values)
+        if run.watch_every and ((step + 1) % run.watch_every == 0 or step + 1 == steps):
             paused = time.monotonic()
             module.eval()
-            run.watch(step + 1)
+            with gathered(learner.networks):
+                if main:
+                    run.watch(step + 1)
             module.train()
             began += time.monotonic() - paused  # watching is not training
-        if time.monotonic() - saved > run.checkpoint_seconds and step + 1 < steps and accelerator.is_main_process:
+        if save:
             state.save(learner.networks, optimizers, named, step + 1, history)
             saved = time.monotonic()
+    gather(learner.networks)
     if run.trackers:
         accelerator.end_training()
     return history
@@ -302,8 +332,41 @@ def _told_what_fits(scale: Scale, training: Training, rows: int, named: Mapping[
         raise BenchError(f"out of memory with {rows} rows at a time; in this order, try: " + "; ".join(options)) from error
 
 
+def _named(learner: Learner) -> dict[str, nn.Parameter]:
+    """The parameters that the optimiser moves."""
+    return {
+        f"{name}.{key}": parameter for name in learner.trained() for key, parameter in learner.networks[name].own_parameters()
+    }
+
+
+@dataclass
+class _Found:
+    """What a state file holds."""
+
+    networks: dict[str, torch.Tensor]
+    moments: dict[str, torch.Tensor]
+    random: dict[str, torch.Tensor]
+    step: int
+    history: History
+
+    def restore(self, optimizers: Sequence[torch.optim.Optimizer], named: Mapping[str, nn.Parameter]) -> tuple[int, History]:
+        """Give optimisers and random generators back their state; steps done before, and their history."""
+        owner = {p: optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+        for key, moment in self.moments.items():
+            name, _, parameter = key.partition("/")
+            target = named[parameter]
+            owner[target].state[target][name] = moment if name == "step" else part_like(moment, target)
+        torch.set_rng_state(self.random["cpu"])
+        if "cuda" in self.random and torch.cuda.is_available():
+            torch.cuda.set_rng_state(self.random["cuda"])
+        return self.step, self.history
+
+
 class _State:
-    """Networks, optimiser moments and random state in one safetensors file, the rest as JSON in its header: whole or absent."""
+    """Networks, optimiser moments and random state in one safetensors file, the rest as JSON in its header: whole or absent.
+
+    It is the same file from any number of ranks, sharded or not.
+    """
 
     def __init__(self, directory: Path, identity: str) -> None:
         self.path = directory / "state.safetensors"
@@ -317,6 +380,7 @@ class _State:
         step: int,
         history: History,
     ) -> None:
+        """Write it, in the first rank; every rank must call."""
         tensors = {f"network/{key}": value for key, value in networks.state_dict().items()}
         for name, parameter in named.items():
             for optimizer in optimizers:
@@ -326,18 +390,14 @@ class _State:
         if torch.cuda.is_available():
             tensors["random/cuda"] = torch.cuda.get_rng_state()
         rest = {"identity": self.identity, "step": step, "seconds": history.seconds, "entries": history.entries}
-        write_tensors(
-            self.path,
-            {key: value.detach().cpu().contiguous() for key, value in tensors.items()},
-            {"state": json.dumps(rest)},
-        )
+        values = {key: whole(value.detach()).cpu().contiguous() for key, value in tensors.items()}
+        if ranks.is_main():
+            write_tensors(self.path, values, {"state": json.dumps(rest)})
 
-    def restore(
-        self, networks: Networks, optimizers: Sequence[torch.optim.Optimizer], named: Mapping[str, nn.Parameter]
-    ) -> tuple[int, History]:
-        """Steps done before and their history; (0, empty) where there is no state."""
+    def read(self) -> _Found | None:
+        """What was saved, or None where nothing was."""
         if not self.path.exists():
-            return 0, History()
+            return None
         try:
             with safe_open(self.path, "pt") as file:
                 value = json.loads(file.metadata()["state"])
@@ -346,15 +406,9 @@ class _State:
             raise BenchError(f"{self.path} is damaged ({error}); delete it to train from the start") from error
         if value["identity"] != self.identity:
             raise BenchError(f"{self.path} is the state of another configuration; remove it, or train in another run folder")
-        networks.load_state_dict({key: tensors[f"network/{key}"] for key in networks.state_dict()})
-        owner = {p: optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
-        for key, moment in tensors.items():
-            kind, _, rest = key.partition("/")
-            if kind == "optimizer":
-                name, _, parameter = rest.partition("/")
-                target = named[parameter]
-                owner[target].state[target][name] = moment if name == "step" else moment.to(target.device)
-        torch.set_rng_state(tensors["random/cpu"])
-        if "random/cuda" in tensors and torch.cuda.is_available():
-            torch.cuda.set_rng_state(tensors["random/cuda"])
-        return value["step"], History(value["entries"], value["seconds"])
+
+        def those(kind: str) -> dict[str, torch.Tensor]:
+            return {key.removeprefix(kind): tensor for key, tensor in tensors.items() if key.startswith(kind)}
+
+        history = History(value["entries"], value["seconds"])
+        return _Found(those("network/"), those("optimizer/"), those("random/"), value["step"], history)

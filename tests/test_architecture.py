@@ -12,12 +12,13 @@ REPOSITORY = Path(__file__).parent.parent
 # From the top down; a module imports from its own floor or a lower one. (What only a type checker imports does not count.)
 FLOORS = [
     {"cli"},
-    {"reproduce", "report", "progress", "play", "watch", "doctor"},
+    {"check"},
+    {"reproduce", "report", "progress", "play", "watch", "doctor", "plan"},
     {"pipeline", "figures", "tables"},
     {"curves"},
     {"evaluate", "token_agent", "stats"},
-    {"train", "dataset", "model"},
-    {"tokens", "rollout", "preset", "registry", "workers", "muon"},
+    {"train", "dataset", "model", "sharding"},
+    {"tokens", "rollout", "preset", "registry", "workers", "muon", "ranks"},
     {"agent"},
     {"spec", "episode", "control", "noise", "files", "errors", "llm", "weights"},
 ]

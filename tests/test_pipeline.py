@@ -11,13 +11,16 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
+from qsft_bench.dataset.store import read_table
 from qsft_bench.errors import BenchError
-from qsft_bench.evaluate import Cell
+from qsft_bench.evaluate import Cell, read_records
 from qsft_bench.files import read_json, write_json
 from qsft_bench.pipeline import Pipeline
 from qsft_bench.registry import agent_class, env_spec
 from qsft_bench.token_agent import Decoding, TokenAgent, checkpoint_hash
+from qsft_bench.workers import Executor
 from tests.examples import TINY
+from tests.executors import EXECUTORS, stop_ray
 
 SCALES = {"wordle": TINY}
 AGENTS = tuple(name for name in env_spec("wordle").agents if not agent_class(name).unavailable())
@@ -92,13 +95,43 @@ def test_a_second_call_makes_nothing(trained: tuple[Path, pd.DataFrame], monkeyp
     assert plain(pipeline(root).all_records([cell(name) for name in AGENTS])) == plain(records)
 
 
-def test_side_by_side_gives_the_same_records(trained: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_side_by_side_gives_the_same_records(
+    trained: tuple[Path, pd.DataFrame], tmp_path: Path, executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In the same order; the weights behind them are the same too, for a record names them by hash."""
+    monkeypatch.chdir(tmp_path)
     names = ["sft_greedy", "random", "qsft", "behaviour"]  # whose sft nobody asks for
-    found = pipeline(tmp_path, jobs=2).all_records([cell(name) for name in names])
+    told: list[str] = []
+    try:
+        side_by_side = pipeline(Path(), jobs=2, executor=executor, progress=lambda stage, *_: told.append(stage))
+        found = side_by_side.all_records([cell(name) for name in names])
+    finally:
+        stop_ray()
     records = trained[1]
     assert plain(found) == plain(pd.concat([records[records["agent"] == name] for name in names]))
+    assert {"train sft on wordle", "train qsft on wordle", "eval random on wordle"} <= set(told)
     assert not list((tmp_path / "runs/smoke/wordle/records").glob("sft-seed0*"))
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_one_cell_divided_among_workers_has_the_same_records(
+    trained: tuple[Path, pd.DataFrame], copied: Path, executor: Executor
+) -> None:
+    """And the same transcripts, numbered alike, where some were there already."""
+    folder = Path("runs/smoke/wordle/records")
+    (path,) = (copied / folder).glob("qsft-seed0-????????.parquet")
+    whole = read_table(path.with_suffix(".transcripts.parquet"))
+    kept = read_records(path).iloc[[1, 2, 7]]
+    kept.to_parquet(path)
+    try:
+        found = pipeline(copied, jobs=2, executor=executor).records(cell("qsft"))
+    finally:
+        stop_ray()
+    records = trained[1]
+    assert plain(found) == plain(records[records["agent"] == "qsft"])
+    assert plain(read_records(path)) == plain(found)
+    assert read_table(path.with_suffix(".transcripts.parquet")).equals(whole)
 
 
 def test_greedy_is_the_same_checkpoint_played_greedily(trained: tuple[Path, pd.DataFrame]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import as_completed
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from qsft_bench.preset import Scale
 from qsft_bench.registry import attribute, env_spec
 from qsft_bench.rollout import stream
 from qsft_bench.spec import EnvSpec
-from qsft_bench.workers import worker_pool
+from qsft_bench.workers import Here, Workers
 
 
 def recipe(spec: EnvSpec, tier: str, scale: Scale, seed: int = 0) -> Recipe:
@@ -42,12 +41,16 @@ def recipe(spec: EnvSpec, tier: str, scale: Scale, seed: int = 0) -> Recipe:
 
 
 def generate(
-    directory: Path, recipe: Recipe, *, jobs: int = 1, progress: Callable[[int, int], None] = lambda done, total: None
+    directory: Path,
+    recipe: Recipe,
+    *,
+    workers: Workers | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> EpisodeDataset:
     """Make the dataset of `recipe` in `directory`, or finish one that was cut off, or return it if it is whole.
 
     Args:
-        jobs: worker processes; the content does not depend on it.
+        workers: who makes the shards, this process if not given; the content does not depend on it.
         progress: called with (episodes done, episodes in all).
 
     Raises:
@@ -75,19 +78,13 @@ def generate(
     waiting = [index for index in range(len(starts)) if index not in shards]
     done = sum(shard.episodes for shard in shards.values())
     progress(done, recipe.episodes)
-    if jobs == 1 or len(waiting) <= 1:
-        finished = ((index, make_shard(directory, recipe, index)) for index in waiting)
-        for index, shard in finished:
+    with workers or Here() as pool:
+        for index in waiting:
+            pool.submit(index, make_shard, directory.absolute(), recipe, index)
+        for index, shard in pool.results():
             shards[index] = shard
             done += shard.episodes
             progress(done, recipe.episodes)
-    else:
-        with worker_pool(min(jobs, len(waiting))) as pool:
-            futures = {pool.submit(make_shard, directory, recipe, index): index for index in waiting}
-            for future in as_completed(futures):
-                shards[futures[future]] = future.result()
-                done += shards[futures[future]].episodes
-                progress(done, recipe.episodes)
     manifest = make_manifest(recipe, [shards[index] for index in range(len(starts))])
     write_text(directory / "card.md", card(manifest))
     write_manifest(manifest_path, manifest)

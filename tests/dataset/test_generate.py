@@ -19,20 +19,37 @@ from qsft_bench.dataset.generate import generate, recipe
 from qsft_bench.dataset.store import EpisodeDataset, Recipe, Shard
 from qsft_bench.errors import BenchError
 from qsft_bench.registry import env_spec
+from qsft_bench.workers import Executor, workers
 from tests.examples import TINY, WORDS
+from tests.executors import EXECUTORS, killed_once, stop_ray
 
 SLOW = replace(WORDS, episodes=400, shard_episodes=20)  # 20 shards: time enough to be killed among them
 
 
-def test_two_workers_write_what_one_writes(smoke_dataset: EpisodeDataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_two_workers_write_what_one_writes(
+    smoke_dataset: EpisodeDataset, tmp_path: Path, executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where they are killed at it: nothing is lost, and nothing doubled."""
+    monkeypatch.setattr(module, "make_shard", killed_once)
     seen: list[tuple[int, int]] = []
-    again = generate(tmp_path / "data", WORDS, jobs=2, progress=lambda done, total: seen.append((done, total)))
+    try:
+        again = generate(
+            tmp_path / "data",
+            WORDS,
+            workers=workers(executor, 2),
+            progress=lambda done, total: seen.append((done, total)),
+        )
+    finally:
+        stop_ray()
+    assert sorted(path.name for path in tmp_path.glob("killed at *")) == ["killed at 1", "killed at 2"]
     assert again.manifest.content == smoke_dataset.manifest.content
     assert again.manifest.shards == smoke_dataset.manifest.shards
+    assert list(again.episodes()) == list(smoke_dataset.episodes())
     assert [done for done, _ in seen] == [0, 20, 40, 60]
     assert sorted(path.name for path in again.directory.glob("*.parquet")) == [shard.file for shard in again.manifest.shards]
     assert [path.name for path in again.directory.glob("*.json")] == ["manifest.json"]
-    assert not list(again.directory.glob(".*"))
+    again.verify()
 
 
 def test_an_episode_does_not_depend_on_its_shard(smoke_dataset: EpisodeDataset, tmp_path: Path) -> None:
