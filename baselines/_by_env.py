@@ -19,10 +19,6 @@ HALF_AS_LONG: Mapping[str, Mapping[str, Any]] = {env: {"training": Training(step
 AS_LONG_AS_BOTH: Mapping[str, Mapping[str, Any]] = {env: {"training": Training(steps=1.5)} for env in ARM}
 """`overrides` of who starts from random weights: as many steps as SFT and an agent that starts from it take together."""
 
-LOW_BETAS: Mapping[str, Any] = {"sampled": (2.0, 4.0, 8.0, 16.0), "greedy": (4.0, 8.0, 16.0, 32.0), "temperature": 0.25}
-"""For `beta_grid` in the chess endings. Most moves are illegal and few data say so: values beyond the likely moves are noise,
-and who never draws repeats what is refused."""
-
 GREEDY = Decoding(greedy=True)
 VALUE_GRID = (GREEDY, *(Decoding(temperature=value) for value in (0.3, 0.1, 0.05, 0.03, 0.01, 0.005, 0.003)))
 """Eight decodings for an agent whose policy is softmax(Q / temperature), Q on the scale of [0, 1]: as many as others have."""

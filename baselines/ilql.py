@@ -21,7 +21,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch.nn import functional as F
 
-from baselines._by_env import LONG, LOW_BETAS
+from baselines._by_env import LONG
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.model.chunks import in_chunks
 from qsft_bench.model.decoder import Outputs
@@ -66,7 +66,6 @@ class ILQL(TokenAgent):
         env: {"training": Training(steps=0.5, learning_rate=0.5)} for env in LONG
     }
     grid: ClassVar[Sequence[Decoding]] = beta_grid(ILQLDecoding)
-    grids: ClassVar[Mapping[str, Sequence[Decoding]]] = {"chess_endgame": beta_grid(ILQLDecoding, **LOW_BETAS)}
     watched: ClassVar[Mapping[str, Decoding]] = {"": ILQLDecoding(beta=32.0, greedy=True)}
 
     def build(self, data: TokenDataset, run: Run) -> None:

@@ -42,7 +42,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from baselines._by_env import ARM, CHESS, LONG, LOW_BETAS
+from baselines._by_env import ARM, CHESS, LONG
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.errors import BenchError
 from qsft_bench.model.chunks import in_chunks
@@ -110,7 +110,6 @@ class QSFT(TokenAgent):
         **{env: {"training": HALF, "support": 2e-2} for env in ARM},
     }
     grid: ClassVar[Sequence[Decoding]] = beta_grid(QSFTDecoding)
-    grids: ClassVar[Mapping[str, Sequence[Decoding]]] = {"chess_endgame": beta_grid(QSFTDecoding, **LOW_BETAS)}
     watched: ClassVar[Mapping[str, Decoding]] = {"": QSFTDecoding(beta=32.0, greedy=True)}
     variants: ClassVar[Mapping[str, Variant]] = {
         "paper": Variant(

@@ -191,14 +191,23 @@ class Pipeline:
             if self._tuned(own, cell):
                 return own
         published = self.published_checkpoint(cell)
-        if self.source == "published" and cell.training_seed == 0 and (published / "config.json").exists():
-            found = completed(cls, read_json(published / "config.json")["meta"]["identity"], published)
-            if found == wanted:
-                return published
+        if self._trained_elsewhere(cell, say=True) and self._tuned(published, cell):
+            return published
+        return None
+
+    def _trained_elsewhere(self, cell: Cell, say: bool = False) -> bool:
+        """Whether the published checkpoint is of the cell's training."""
+        from qsft_bench.token_agent import completed
+
+        published, wanted = self.published_checkpoint(cell), self.identity(cell)
+        if self.source != "published" or cell.training_seed or not (published / "config.json").exists():
+            return False
+        found = completed(agent_class(cell.agent), read_json(published / "config.json")["meta"]["identity"], published)  # type: ignore[arg-type]
+        if found != wanted and say:
             self.progress(
                 f"train {cell}", 0, 1, f"the published checkpoint is of another configuration ({_difference(found, wanted)})"
             )
-        return None
+        return found == wanted
 
     def missing(self, cell: Cell) -> list[str]:
         """What must be made before the cell can be played, in order, for people."""
@@ -224,8 +233,12 @@ class Pipeline:
         return self.results(cell.preset) / "checkpoints" / cell.task / cell.agent
 
     def _tuned(self, directory: Path, cell: Cell) -> bool:
+        """Whether its decoding was chosen, if there is a choice, among the actions that the scale allows now."""
         cls: Any = agent_class(cell.agent)
-        return not cls.grid_for(cell.env, cell.variant) or "tuning" in read_json(directory / "config.json")["meta"]
+        if not cls.grid_for(cell.variant):
+            return True
+        meta = read_json(directory / "config.json")["meta"]
+        return "tuning" in meta and meta.get("constrained", False) == self.scale(cell).constrained
 
     def fit(self, cell: Cell) -> None:
         """Train the cell's agent (and first its prerequisites), choose its decoding on validation seeds, save it."""
@@ -236,10 +249,13 @@ class Pipeline:
         cls: Any = agent_class(cell.agent)
         own, sizes = self.run_checkpoint(cell), self.scale(cell)
         dtype = torch.float16 if sizes.publishes else torch.float32
-        if ranks.main_does(lambda: not (own / "config.json").exists()):
-            for name in cls.prerequisites:
-                prerequisite = replace(cell, agent=name)
+        untrained = ranks.main_does(lambda: not (own / "config.json").exists())
+        if untrained:
+            for prerequisite in prerequisites(cell):
                 self._bring(self.checkpoint(prerequisite), prerequisite)
+        if untrained and ranks.main_does(lambda: self._trained_elsewhere(cell)):  # and tuned for other play
+            self._bring(self.published_checkpoint(cell), cell)
+        elif untrained:
             agent = cls(self.config(cell))
             curve = self._curve(cell)
             run = Run(
@@ -271,7 +287,7 @@ class Pipeline:
         cls: Any = agent_class(cell.agent)
         own = self.run_checkpoint(cell)
         shutil.rmtree(own / "state", ignore_errors=True)
-        if cls.grid_for(cell.env, cell.variant):
+        if cls.grid_for(cell.variant):
             self.tune(cls.load(own, self.device), cell).save(own, dtype)
 
     def identity(self, cell: Cell) -> dict[str, Any]:
@@ -305,7 +321,8 @@ class Pipeline:
 
     def tune(self, agent: Any, cell: Cell) -> Any:
         """The agent under the decoding of its grid with the best mean on validation seeds."""
-        spec, grid = env_spec(cell.env), agent.grid_for(cell.env, cell.variant)
+        spec, grid = env_spec(cell.env), agent.grid_for(cell.variant)
+        agent.meta["constrained"] = self.scale(cell).constrained
         plays = list(self.validate(agent, cell, grid, "tune"))
         scores = [mean_score(play, spec) for play in plays]
         best = scores.index(max(scores))

@@ -229,7 +229,7 @@ def _agent_stages(cell: Cell, sizes: Scale, constants: Constants) -> Iterator[St
     cls: Any = type(agent)
     if not agent.reuses:
         yield train_stage(cell, agent, sizes, constants)
-    tried = len(cls.grid_for(cell.env, cell.variant)) * sizes.validation_episodes
+    tried = len(cls.grid_for(cell.variant)) * sizes.validation_episodes
     games = sizes.training_seeds * (tried + sizes.evaluation_episodes)
     yield Stage(
         f"play {cell}",

@@ -106,7 +106,6 @@ class TokenAgent(Agent):
         config_type, decoding_type: dataclasses of what can be set for training and for play.
         overrides: environment name -> fields of `Config` that differ there.
         grid: decodings tried on validation seeds after training; empty where there is nothing to choose.
-        grids: environment name -> the grid there, as long as `grid`.
         variants: named settings beside the default; `qsft@paper` is the agent `qsft` in its variant `paper`.
         sweep: decodings that an ablation compares on validation seeds.
         watched: decodings under which it plays while it trains (learning curves), chosen beforehand, by what their row's name
@@ -120,7 +119,6 @@ class TokenAgent(Agent):
     decoding_type: ClassVar[type[Decoding]] = Decoding
     overrides: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     grid: ClassVar[Sequence[Decoding]] = ()
-    grids: ClassVar[Mapping[str, Sequence[Decoding]]] = {}
     variants: ClassVar[Mapping[str, Variant]] = {}
     sweep: ClassVar[Sequence[Decoding]] = ()
     watched: ClassVar[Mapping[str, Decoding]] = {}
@@ -147,10 +145,10 @@ class TokenAgent(Agent):
         return cls.config_type(**{**cls.overrides.get(env, {}), **cls._variant(variant).config})
 
     @classmethod
-    def grid_for(cls, env: str, variant: str = "") -> Sequence[Decoding]:
-        """The decodings to choose from for an environment: the variant's own, else the environment's, else the agent's."""
+    def grid_for(cls, variant: str = "") -> Sequence[Decoding]:
+        """The decodings to choose from: the variant's own, else the agent's."""
         grid = cls._variant(variant).grid
-        return cls.grids.get(env, cls.grid) if grid is None else grid
+        return cls.grid if grid is None else grid
 
     @classmethod
     def _variant(cls, name: str) -> Variant:

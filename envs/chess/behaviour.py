@@ -105,12 +105,10 @@ class BestOrAny(Player):
     """Now the engine's best move, now any legal one, here and there a bad habit: a distribution that is known exactly.
 
     ```
-    pi(a) = (1 - i) * q(a) + i * [a was refused last]
-    q(a)  = (1 - illegal) * p(a)      for each of N legal moves
+    pi(a) = (1 - illegal) * p(a)      for each of N legal moves
             illegal / M               for each of M illegal ones: a kind of piece White has, a square none can go to
     p(a)  = (best - h) * [a is the engine's best] + h * [a is the habit's] + (1 - best) / N
     h     = habit where White's king stands on a light square, else 0
-    i     = insist where a refused move is shown, else 0
     ```
 
     Acting draws from pi^(1/temperature). By default it is uniformly random play, which needs no engine; with best=1 it is the
@@ -120,13 +118,11 @@ class BestOrAny(Player):
         best: probability of the engine's best move.
         habit: how much of it goes to `habitual`'s move where there is a habit; with more than best / 2 that is the mode.
         illegal: probability of an illegal move, so that the data say what those are worth, and show what follows them.
-        insist: probability of trying what was just refused again, so that the data say what that is worth too.
         depth: how deep the engine looks, in plies.
         temperature: below 1 sharpens the exact behaviour; 0 is its mode, ties drawn uniformly among the maximisers.
 
     Raises:
-        BenchError: not 0 <= habit <= best <= 1, or `illegal` or `insist` is no probability, or `depth` or `temperature` is
-            too small.
+        BenchError: not 0 <= habit <= best <= 1, or `illegal` is no probability, or `depth` or `temperature` is too small.
     """
 
     def __init__(
@@ -137,7 +133,6 @@ class BestOrAny(Player):
         best: float = 0.0,
         habit: float = 0.0,
         illegal: float = 0.0,
-        insist: float = 0.0,
         depth: int = 5,
         temperature: float = 1.0,
         **rules: Any,
@@ -145,14 +140,13 @@ class BestOrAny(Player):
         super().__init__(observation, action, **rules)
         if not 0 <= habit <= best <= 1:
             raise BenchError(f"chess: best={best!r} and habit={habit!r} must be probabilities, habit at most best")
-        if not (0 <= illegal <= 1 and 0 <= insist <= 1):
-            raise BenchError(f"chess: illegal={illegal!r} and insist={insist!r} must be probabilities")
+        if not 0 <= illegal <= 1:
+            raise BenchError(f"chess: illegal={illegal!r} is not a probability")
         if depth < 1 or temperature < 0:
             raise BenchError(f"chess: depth={depth!r} must be at least 1 and temperature={temperature!r} >= 0")
         self.best = best
         self.habit = habit
         self.illegal = illegal
-        self.insist = insist
         self.depth = depth
         self.temperature = temperature
         # Observation -> every action it may be answered with, and the probability of each, shape (N,).
@@ -190,12 +184,6 @@ class BestOrAny(Player):
             refused = write_illegal(board, self.action)
             weights = np.concatenate([weights * (1 - self.illegal), np.full(len(refused), self.illegal / len(refused))])
             actions += refused
-        if self.insist and (refused_last := told.splitlines()[1:][-1:]):
-            again = f"{refused_last[0]}\n"
-            if again not in actions:
-                actions, weights = [*actions, again], np.append(weights, 0.0)
-            weights *= 1 - self.insist
-            weights[actions.index(again)] += self.insist
         return [intern(action) for action in actions], tempered(weights, self.temperature)
 
 

@@ -14,6 +14,7 @@ from envs.chess.formats import (
     LONGEST_BOARD,
     LONGEST_MOVE,
     ActionFormat,
+    LegalMoves,
     ObservationFormat,
     check_options,
     read_move,
@@ -31,9 +32,10 @@ class Chess(gymnasium.Env[str, str]):
     """One game; the observation is the board alone (fifty-move clock and history are no part of it, but in `lmrl`'s FEN).
 
     Winning pays 1, losing -1, any other legal move 0. An illegal or unreadable move pays -1, the board stays, `info["invalid"]`
-    says why. The game ends by checkmate, stalemate, insufficient material, the 75-move rule or fivefold repetition; draws that
-    a player would have to claim are not claimed. At the end `info["success"]` says whether White won; the outcome, 1, 0 or -1,
-    is the return plus the number of refused moves; `info["statistics"]` has it, and the share of legal moves.
+    says why. `info["admissible"]` lists the legal moves. The game ends by checkmate, stalemate, insufficient material, the
+    75-move rule or fivefold repetition; draws that a player would have to claim are not claimed. At the end `info["success"]`
+    says whether White won; the outcome, 1, 0 or -1, is the return plus the number of refused moves; `info["statistics"]` has
+    it, and the share of legal moves.
 
     Args:
         observation, action: how boards and moves are written; see `formats`. Either way of writing a move is understood.
@@ -87,7 +89,7 @@ class Chess(gymnasium.Env[str, str]):
         self._left = self._moves
         self._refused = []
         self._illegal = 0
-        return self._told(), {"engine": engine.name()}
+        return self._told(), {"engine": engine.name(), "admissible": LegalMoves(self._board, self._action)}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Move; Black replies.
@@ -119,6 +121,8 @@ class Chess(gymnasium.Env[str, str]):
                 reward = 1.0 if self._board.turn == chess.BLACK else -1.0
         if over:
             self._left = 0
+        else:
+            info["admissible"] = LegalMoves(self._board, self._action)
         if self._left == 0:
             info["success"] = over and reward == 1
             info["statistics"] = self._statistics(moves, over, reward)

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import string
 from collections.abc import Sequence
-from typing import Literal, get_args
+from functools import cached_property
+from typing import Literal, get_args, overload
 
 import chess
 
@@ -100,6 +101,33 @@ def write_moves(board: chess.Board, legal: Sequence[chess.Move], action: ActionF
     for move in legal:
         alike.setdefault((board.piece_type_at(move.from_square), move.to_square), []).append(move.from_square)
     return [_word(board, move, alike[board.piece_type_at(move.from_square), move.to_square]) for move in legal]
+
+
+class LegalMoves(Sequence[str]):
+    """Every legal move of a board, written when it is first looked at: writing them takes as long as a step.
+
+    Args:
+        board: copied, without its history.
+        action: the format.
+    """
+
+    def __init__(self, board: chess.Board, action: ActionFormat) -> None:
+        self._board = board.copy(stack=False)
+        self._action: ActionFormat = action
+
+    @cached_property
+    def _written(self) -> list[str]:
+        return write_moves(self._board, list(self._board.legal_moves), self._action)
+
+    def __len__(self) -> int:
+        return len(self._written)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        return self._written[index]
 
 
 def write_illegal(board: chess.Board, action: ActionFormat) -> list[str]:

@@ -128,20 +128,6 @@ def test_illegal_moves_are_drawn_as_declared_and_all_refused(options: Any) -> No
     assert "Nd5\n" in start and "Nf3\n" not in start and not any(read_move(chess.Board(), word) for word in start)
 
 
-@pytest.mark.parametrize("options", [SMALL, {}])
-def test_what_was_refused_last_is_insisted_on_as_often_as_declared(options: Any) -> None:
-    board = chess.Board("7k/8/8/8/8/8/8/KQ5R w - - 0 1")
-    told = write_board(board, options.get("observation", "lmrl"))
-    refused = write_illegal(board, options.get("action", "lmrl"))
-    player = BestOrAny(**options, best=0.5, illegal=0.2, insist=0.3, depth=2)
-    before = dict(zip(*player.distribution(told), strict=True))
-    for again in (refused[5], "e 4\n" if options == {} else "e4\n"):  # drawn by chance too, and never
-        after = dict(zip(*player.distribution(told + refused[0] + again), strict=True))
-        assert set(after) == {*before, again} and sum(after.values()) == pytest.approx(1)
-        for action, probability in after.items():
-            assert probability == pytest.approx(0.7 * before.get(action, 0.0) + 0.3 * (action == again))
-
-
 def test_draws_of_a_game() -> None:
     """Skill and share of random moves are the game's: uniform, and the same at every turn."""
     told = write_board(chess.Board(), "pieces")
@@ -176,7 +162,6 @@ def test_options_of_players() -> None:
         {"best": 0.2, "habit": 0.3},
         {"best": 1.1},
         {"illegal": -0.1},
-        {"insist": 1.1},
         {"depth": 0},
         {"temperature": -1},
         {"bset": 1},

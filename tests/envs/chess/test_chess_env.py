@@ -42,7 +42,7 @@ def game(fen: str, replies: str = "", **options: Any) -> Chess:
 
 def plain(info: dict[str, Any]) -> dict[str, Any]:
     """Without the statistics."""
-    return {name: value for name, value in info.items() if name != "statistics"}
+    return {name: value for name, value in info.items() if name not in ("statistics", "admissible")}
 
 
 def after(env: Chess, move: str) -> tuple[Any, ...]:
@@ -198,3 +198,15 @@ def test_declarations_need_nothing_but_the_harness() -> None:
         "import envs.chess, envs.chess_endgame; print(envs.chess.SPEC.name)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "chess\n"
+
+
+@pytest.mark.parametrize("options", [{}, {"observation": "pieces", "action": "word"}])
+def test_the_legal_moves_are_listed_until_the_game_is_over(options: Any) -> None:
+    env = Chess(**options)
+    listed = env.reset(seed=0, options={"fen": "7k/8/5K2/8/8/8/8/6R1 w - - 0 1"})[1]["admissible"]
+    king = {"".join(move.split()) for move in listed if move.startswith("K")}
+    assert king == {"Kf7", "Ke7", "Kg6", "Ke6", "Kg5", "Kf5", "Ke5"} and len(listed) == len(set(listed)) == 21
+    after = env.step(listed[0])[4]["admissible"]
+    assert len(listed) == 21 and set(after) != set(listed)  # a list stays what it was
+    env.reset(options={"fen": "7k/8/6K1/8/8/8/8/R7 w - - 0 1"})
+    assert "admissible" not in env.step("Ra8#")[4]
