@@ -122,6 +122,9 @@ class LegalMoves(Sequence[str]):
     def __len__(self) -> int:
         return len(self._written)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LegalMoves) and self._written == other._written
+
     @overload
     def __getitem__(self, index: int) -> str: ...
     @overload
