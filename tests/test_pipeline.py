@@ -88,6 +88,17 @@ def test_every_agent_is_trained_and_played(trained: tuple[Path, pd.DataFrame]) -
         assert checkpoint_hash(folder) in set(records.loc[records["agent"] == name, "checkpoint_hash"])
 
 
+def test_constrained_play_is_another_configuration_of_the_same_checkpoint(
+    trained: tuple[Path, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scale says so at play; nothing is trained again, and its records are never mixed with those of free play."""
+    no_training(monkeypatch)
+    bound = pipeline(trained[0], scales={"wordle": replace(TINY, constrained=True)})
+    (free_agent, free), (agent, origin) = pipeline(trained[0]).player(cell("sft")), bound.player(cell("sft"))
+    assert not free_agent._decoding_machine().constrained and agent._decoding_machine().constrained
+    assert origin.checkpoint_hash != free.checkpoint_hash and origin.options == free.options
+
+
 def test_a_second_call_makes_nothing(trained: tuple[Path, pd.DataFrame], monkeypatch: pytest.MonkeyPatch) -> None:
     root, records = trained
     no_training(monkeypatch)
