@@ -41,8 +41,7 @@ SPEC = EnvSpec(
     },
     scales={
         "smoke": {**_PIECES, "dataset_episodes": 40},
-        # From so few games nobody learns what is legal; where an illegal move costs as much as a game, nothing else would show.
-        "small": {**_PIECES, "dataset_episodes": 3_000, "steps": 1_500, **_PLAYED, "constrained": True},
+        "small": {**_PIECES, "dataset_episodes": 3_000, "steps": 1_500, **_PLAYED},
         "standard": {**_PIECES, "dataset_episodes": 100_000},
         "paper": {"codec": "characters", "dataset_episodes": 625_000},
     },
