@@ -195,6 +195,10 @@ class Pipeline:
             return published
         return None
 
+    def _trained(self, cell: Cell) -> bool:
+        """Whether there are weights, here or published, for which a decoding may still have to be chosen."""
+        return (self.run_checkpoint(cell) / "config.json").exists() or self._trained_elsewhere(cell)
+
     def _trained_elsewhere(self, cell: Cell, say: bool = False) -> bool:
         """Whether the published checkpoint is of the cell's training."""
         from qsft_bench.token_agent import completed
@@ -213,6 +217,8 @@ class Pipeline:
         """What must be made before the cell can be played, in order, for people."""
         if not learns(cell.agent) or self.finished(cell) is not None:
             return []
+        if self._trained(cell):
+            return [f"{cell.agent}'s decoding"]
         sizes, cls, steps = self.scale(cell), agent_class(cell.agent), []
         if cell.env not in self.datasets and not (self.data(cell) / "manifest.json").exists():
             steps.append(f"{sizes.dataset_episodes:,} episodes of data")
@@ -418,7 +424,7 @@ class Pipeline:
         """Make the checkpoints of `cells` and whatever they need, and the records of those that are `played`."""
         ordered = self._in_order(cells)
         if self.train:
-            for cell in {cell.task: cell for cell in ordered if self._to_train(cell)}.values():
+            for cell in {cell.task: cell for cell in ordered if self._to_train(cell) and not self._trained(cell)}.values():
                 self.tokens(cell)  # once, before workers ask for it
         return self._side_by_side(ordered, played)
 
