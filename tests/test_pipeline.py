@@ -283,6 +283,20 @@ def test_published_checkpoints_play_without_data_or_training(
     assert not (published / "data").exists()
 
 
+def test_a_published_checkpoint_is_tuned_again_for_constrained_play(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pipeline, "dataset", lambda self, cell: pytest.fail(f"{cell} generated data"))
+    monkeypatch.setattr(TokenAgent, "fit", lambda self, data, run: pytest.fail("trained"))
+    bound = pipeline(published, scales={"wordle": replace(TINY, constrained=True)})
+    assert bound.finished(cell("sft")) == bound.published_checkpoint(cell("sft"))  # it has no decoding to choose
+    for name in ("sft_temp", "qsft"):
+        assert bound.finished(cell(name)) is None and bound.missing(cell(name)) == [f"{name}'s decoding"]
+        bound.player(cell(name))
+        own, before = (read_json(path(cell(name)) / "config.json") for path in (bound.run_checkpoint, bound.published_checkpoint))
+        assert own["meta"]["constrained"] and not before["meta"].get("constrained")
+        assert own["meta"]["files"] == before["meta"]["files"] and len(own["meta"]["tuning"]["tried"]) == 8
+        assert bound.finished(cell(name)) == bound.run_checkpoint(cell(name))
+
+
 def test_a_published_folder_holds_what_play_needs_and_no_copies(published: Path) -> None:
     folder = published / "results/smoke/checkpoints/wordle"
     files: dict[str, list[str]] = {path.parent.name: [] for path in folder.glob("*/config.json")}
