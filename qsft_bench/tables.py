@@ -385,7 +385,8 @@ def paired_frame(records: pd.DataFrame, *, specs: Iterable[EnvSpec] | None = Non
     `best_sft:<name>`: the row that decides whether there is a win); `qsft` also against ilql, cql, q_transformer,
     filtered_bc and return_conditioned. Differences are in the printed unit (percentage points for success), a positive one
     favours `agent_a`, and `n` counts the common episode seeds; 0 where two agents share none. Intervals run over trainings
-    where two agents share several training seeds, else over episodes.
+    where two agents share several training seeds, else over episodes. Where every episode fills one of an environment's
+    several columns (ALFWorld), all of them together are a column too, `<environment> (all)`.
 
     Raises:
         BenchError: as `build_columns`.
@@ -393,6 +394,9 @@ def paired_frame(records: pd.DataFrame, *, specs: Iterable[EnvSpec] | None = Non
     records = _usable(records, None)
     _one_preset(records, "")
     declared = _declared(specs)
+    for whole, part in _all_columns(records, declared):
+        declared[whole.name] = whole
+        records = pd.concat([records, part], ignore_index=True)
     known = [name for names in TABLES.values() for name in names]
     rows = []
     for name in sorted(set(records["column"]), key=lambda name: (known.index(name) if name in known else len(known), name)):
@@ -410,6 +414,18 @@ def paired_frame(records: pd.DataFrame, *, specs: Iterable[EnvSpec] | None = Non
                 rows.append((name, a, label, *_difference(agents[a], agents[b], column)))
     result = pd.DataFrame(rows, columns=list(PAIR_FIELDS))
     return result.astype({"n": int, "difference": float, "ci_low": float, "ci_high": float})
+
+
+def _all_columns(records: pd.DataFrame, declared: Mapping[str, Column]) -> list[tuple[Column, pd.DataFrame]]:
+    """A column, and its records, for the columns of each environment and tier that an episode fills one of."""
+    found = []
+    tiers = {(column.spec.name, column.tier): (column.spec, column.tier) for column in declared.values() if column.spec}
+    for spec, tier in tiers.values():
+        own = records[records["column"].isin([spec.column(name, tier) for name in spec.columns])]
+        name = spec.column(f"{spec.name} (all)", tier)
+        if own["column"].nunique() > 1 and not own.duplicated(["agent", "training_seed", "episode_seed"]).any():
+            found.append((Column(name, spec, tier), own.assign(column=name)))
+    return found
 
 
 def write_paired(records: pd.DataFrame, directory: Path, *, specs: Iterable[EnvSpec] | None = None) -> Path:

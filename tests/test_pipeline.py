@@ -291,7 +291,9 @@ def test_a_published_checkpoint_is_tuned_again_for_constrained_play(published: P
     for name in ("sft_temp", "qsft"):
         assert bound.finished(cell(name)) is None and bound.missing(cell(name)) == [f"{name}'s decoding"]
         bound.player(cell(name))
-        own, before = (read_json(path(cell(name)) / "config.json") for path in (bound.run_checkpoint, bound.published_checkpoint))
+        own, before = (
+            read_json(path(cell(name)) / "config.json") for path in (bound.run_checkpoint, bound.published_checkpoint)
+        )
         assert own["meta"]["constrained"] and not before["meta"].get("constrained")
         assert own["meta"]["files"] == before["meta"]["files"] and len(own["meta"]["tuning"]["tried"]) == 8
         assert bound.finished(cell(name)) == bound.run_checkpoint(cell(name))

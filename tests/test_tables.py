@@ -480,6 +480,22 @@ def test_pairs_of_success_are_percentage_points_on_common_seeds() -> None:
     assert found["n"] == 0 and math.isnan(found["difference"])
 
 
+def test_columns_that_an_episode_fills_one_of_are_compared_together_too() -> None:
+    def both(agent: str, heat: list[float], cool: list[float], first: int) -> pd.DataFrame:
+        apart = play(agent, "Cool", cool).assign(episode_seed=range(first, first + len(cool)))
+        return pd.concat([play(agent, "Heat", heat), apart])
+
+    found = paired_frame(pd.concat([both("qsft", [1, 1], [1, 0], 2), both("sft", [0, 1], [0, 0], 2)]), specs=SPECS)
+    together = found[found["column"] == "alfworld (all)"]
+    assert together[["agent_a", "agent_b", "n", "difference"]].values.tolist() == [
+        ["qsft", "sft", 4, 50],
+        ["qsft", "best_sft:sft", 4, 50],
+    ]
+    # The arm's columns are of the same episodes: they cannot be added up.
+    same = paired_frame(pd.concat([both("qsft", [1, 1], [1, 0], 0), both("sft", [0, 1], [0, 0], 0)]), specs=SPECS)
+    assert set(same["column"]) == {"Heat", "Cool"}
+
+
 def test_pairs_of_several_trainings_run_over_trainings() -> None:
     # Means of the trainings differ by 1, 2 and 3: mean 2, half-width 4.302653 / sqrt(3), whatever the episodes do
     records = pd.concat([play("qsft", "Wordle", [1, 1], [2, 2], [3, 3]), play("sft", "Wordle", [0, 0], [0, 0], [0, 0])])
