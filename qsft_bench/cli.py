@@ -492,6 +492,8 @@ class PlanVerb:
     """Only these environments."""
     agent: tuple[str, ...] = ()
     """Only these agents, and what they start from."""
+    tier: tuple[str, ...] = ()
+    """Only these data recipes."""
     tflops: float = 100.0
     """TFLOP/s that a GPU is taken to train with."""
     markdown: bool = False
@@ -511,7 +513,7 @@ class PlanVerb:
         if self.measure:
             plan.measure(self.preset, self.env, self.episodes, self.measured)
             return
-        made = plan.make_plan(self.preset, self.env, self.agent)
+        made = plan.make_plan(self.preset, self.env, self.agent, self.tier)
         rows, notes = plan.render(made, self.tflops), plan.notes(made, self.tflops)
         if self.markdown:
             print(plan.markdown(rows), *notes, sep="\n\n")
@@ -519,7 +521,7 @@ class PlanVerb:
         table = Table(*rows[0], box=None)
         for row in rows[1:]:
             table.add_row(*row)
-        _print(table)
+        _print(table, width=150)
         print(*notes, sep="\n")
 
 
@@ -734,10 +736,12 @@ class _progress:  # noqa: N801 - used as a function
         self.display.__exit__(*exception)
 
 
-def _print(renderable: Any) -> None:
+def _print(renderable: Any, width: int = 0) -> None:
+    """Show it, on at least `width` columns."""
     from rich.console import Console
 
-    Console().print(renderable)
+    console = Console()
+    console.print(renderable, width=max(width, console.width), crop=False)
 
 
 @dataclass(frozen=True)

@@ -184,8 +184,8 @@ def read_measured() -> dict[str, Any]:
     return json.loads((files("qsft_bench") / MEASURED).read_text(encoding="utf-8"))
 
 
-def make_plan(preset: str, envs: Sequence[str] = (), agents: Sequence[str] = ()) -> Plan:
-    """Every cell of what is registered, or of the named environments and agents, with what it needs first."""
+def make_plan(preset: str, envs: Sequence[str] = (), agents: Sequence[str] = (), tiers: Sequence[str] = ()) -> Plan:
+    """Every cell of what is registered, or of the named environments, agents and tiers, with what it needs first."""
     measured = read_measured()
     known = measured["environments"].get(preset, {})
     stages: list[Stage] = []
@@ -196,7 +196,7 @@ def make_plan(preset: str, envs: Sequence[str] = (), agents: Sequence[str] = ())
             missing.append(f"{name} (`qsft-bench plan --preset {preset} --env {name} --measure` measures it)")
             continue
         constants = Constants(**known[name])
-        for tier in [tier for tier in spec.tiers if not sizes.tiers or tier in sizes.tiers or tier == "base"]:
+        for tier in [tier for tier in sizes.tiers or spec.tiers if not tiers or tier in tiers]:
             stages.append(_data_stage(Cell("behaviour", name, tier, preset), sizes, constants))
             for cell in cells(spec, tier, preset, agents):
                 try:
@@ -359,6 +359,8 @@ def measure_env(spec: EnvSpec, preset: str, episodes: int) -> Constants:
     sizes = replace(scale(preset, spec), dataset_episodes=episodes)
     cell = Cell("behaviour", spec.name, preset=preset)
     with tempfile.TemporaryDirectory(prefix="qsft-bench-") as folder:
+        first = {spec.name: replace(sizes, dataset_episodes=2)}  # what an environment prepares once is not an episode's cost
+        Pipeline(root=Path(folder) / "first", scales=first).dataset(cell)
         pipeline = Pipeline(root=Path(folder), scales={spec.name: sizes})
         before = _cpu_seconds()
         dataset = pipeline.dataset(cell)

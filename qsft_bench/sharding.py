@@ -18,15 +18,15 @@ from qsft_bench.model.network import Network, Networks
 def shard(module: nn.Module, networks: Networks) -> None:
     """Divide the weights of `module`, which holds `networks` and runs them, among the ranks, in place.
 
-    Each block of a transformer is gathered by itself when it is its turn, and what stands outside of blocks with `module`.
+    Each block of a transformer is gathered by itself when it is its turn. The last one (`model.reading` runs it in pieces) and
+    what stands outside of blocks are gathered with `module`.
     """
     from torch.distributed.fsdp import fully_shard
 
     for network in networks.values():
         blocks = set(getattr(network.backbone, "_no_split_modules", None) or ())
-        for part in list(network.modules()):
-            if type(part).__name__ in blocks:
-                fully_shard(part)
+        for part in [part for part in network.modules() if type(part).__name__ in blocks][:-1]:
+            fully_shard(part)
     fully_shard(module)
 
 

@@ -17,7 +17,7 @@ from qsft_bench.cli import main
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.files import read_json
 from qsft_bench.train import Run, Training
-from tests.two_ranks import SCALE, StoppedError, fit
+from tests.two_ranks import SCALE, StoppedError, fit, two_blocks
 
 TOLERANCE = 1e-4  # of losses, relative, and of weights, absolute: sums of float32 in another order, eight steps on
 HERE = Path(__file__).parents[1]
@@ -38,7 +38,8 @@ def folder(smoke_tokens: TokenDataset, tmp_path_factory: pytest.TempPathFactory)
     cache = Path(smoke_tokens.arrays.ids.filename).parent  # type: ignore[attr-defined]
     (folder / "tokens.txt").write_text(str(cache))
     sft = SFT(SFTConfig(training=Training(precision="no")))
-    sft.fit(smoke_tokens, Run(folder / "sft", SCALE))
+    with two_blocks():
+        sft.fit(smoke_tokens, Run(folder / "sft", SCALE))
     sft.save(folder / "sft")
     fit(folder, "alone")
     for name in ("one, then two", "one, then sharded"):

@@ -7,18 +7,26 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from baselines.qsft import QSFT, QSFTConfig
 from baselines.sft import SFT
 from qsft_bench import ranks
 from qsft_bench.dataset.tokens import open_tokens
 from qsft_bench.files import write_json
+from qsft_bench.model.network import SIZES
 from qsft_bench.train import Run, Training
 from tests.examples import TINY
 
-SCALE = replace(TINY, context=160, steps=8)
+SCALE = replace(TINY, model="pair", context=160, steps=8)
+PAIR = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_inner": 64}  # two blocks, so that one of them is sharded by itself
 # AdamW: Muon orthogonalises in bfloat16, where the order of sums shows.
 CONFIG = QSFTConfig(training=Training(precision="no", accumulate=2, optimizer="adamw"), warm_start="none")
+
+
+def two_blocks() -> Any:
+    """Makes the size `pair` known."""
+    return patch.dict(SIZES, pair=PAIR)
 
 
 class StoppedError(Exception):
@@ -53,7 +61,8 @@ def fit(folder: Path, name: str, stop: bool = False, **options: Any) -> None:
         watch_every=4,
         **options,
     )
-    agent.fit(data, run)
+    with two_blocks():
+        agent.fit(data, run)
     if ranks.is_main():
         agent.save(folder / name)
         write_json(folder / name / "watched.json", watched)
