@@ -78,7 +78,7 @@ SPEC = EnvSpec(
         "small": {
             **_SHORT,
             **{"dataset_episodes": 12_000, "steps": 1_000, "batch_size": 64, "learning_rate": 3e-3},
-            **{"evaluation_episodes": 600, "validation_episodes": 120, "curve_points": 0},
+            **{"evaluation_episodes": 600, "validation_episodes": 60, "curve_points": 0},
             "tiers": ("base",),
         },
         "standard": {**_SHORT, "dataset_episodes": 24_000},
