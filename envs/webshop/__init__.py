@@ -35,7 +35,7 @@ SPEC = EnvSpec(
     prompt="envs.webshop:prompt.md",
     play={"observation": "screen", "action": "compact"},
     importer="envs.webshop.official:import_files",
-    agents=(*(name for name in AGENTS if name != "return_conditioned"), "archer"),  # which is not trained at `small` yet
+    agents=tuple(name for name in AGENTS if name not in ("filtered_bc", "return_conditioned", "ilql")),  # nor archer: untrained
     extra="webshop",
     test_tasks=100,  # the held-out instructions
     tiers={
