@@ -15,6 +15,7 @@ from tests.baselines import toys
 
 def test_loss_by_hand() -> None:
     learner = SFT()
+    learner.codec = toys.codec([True, True])
     learner.networks["policy"] = toys.Tables(policy=torch.tensor([[0.5, 0.5], [0.25, 0.75]], dtype=torch.float64).log())
     loss, _ = learner.loss(toys.batch([0, 1, 1], [0, 0, 1], [0.0] * 3, [1, 2, -1], learn=[True, True, False]))
     assert loss.item() == pytest.approx((np.log(2) + np.log(4)) / 2)
