@@ -332,15 +332,17 @@ def _row_bytes(network: Network, constants: Constants) -> float:
 
 
 def measure(preset: str, envs: Sequence[str], episodes: int, path: Path) -> dict[str, Any]:
-    """Measure the named environments, or all that can start, and this machine, and write both into `path`.
+    """Measure the named environments, or all that can start, and the machine unless it was, and write both into `path`.
 
     Args:
         episodes: of behaviour that are played in each environment.
     """
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"environments": {}}
-    load = f"load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "load unknown"
-    found |= {"hardware": hardware(), "commit": commit(), "load": load, "flop_per_second": measure_flop()}
-    found["command"] = f"qsft-bench plan --preset {preset} --measure --episodes {episodes}"
+    if found.get("hardware") != hardware():
+        load = f"load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "load unknown"
+        command = f"qsft-bench plan --preset {preset} --measure --episodes {episodes}"
+        machine = {"command": command, "hardware": hardware(), "commit": commit(), "load": load}
+        found = {"environments": {}, **machine, "flop_per_second": measure_flop()}
     for name in [env_spec(env).name for env in envs] or env_names():
         try:
             constants = measure_env(env_spec(name), preset, episodes)
