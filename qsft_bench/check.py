@@ -103,7 +103,8 @@ def _on_meta(agent: Any, constants: Constants, context: int) -> None:
                 images = torch.zeros(WINDOWS, *constants.slots["image"], dtype=torch.uint8)
                 numbers = torch.zeros(WINDOWS, constants.slots["numbers"])
             ids = torch.zeros(WINDOWS, context, dtype=torch.long)
-            found = network.read(network.hidden(ids, images, numbers).flatten(0, 1))
+            whole = torch.ones_like(ids, dtype=torch.bool)  # said, or it is looked for in the data
+            found = network.read(network.hidden(ids, images, numbers, attention_mask=whole).flatten(0, 1))
             total = sum(value.float().square().mean() for value in found.values())
         if name in agent.trained():
             total.backward()

@@ -35,7 +35,7 @@ AGENTS: dict[str, dict[str, Any]] = {
     "archer": {},
     "qsft": {},
 }
-SCALE = replace(toys.SCALE, context=16, steps=300, batch_size=32)
+SCALE = replace(toys.SCALE, context=16, steps=500, batch_size=32)
 
 
 def opening(seed: int) -> Episode:
