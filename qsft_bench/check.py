@@ -104,8 +104,8 @@ def _on_meta(agent: Any, constants: Constants, context: int) -> None:
                 numbers = torch.zeros(WINDOWS, constants.slots["numbers"])
             ids = torch.zeros(WINDOWS, context, dtype=torch.long)
             whole = torch.ones_like(ids, dtype=torch.bool)  # said, or it is looked for in the data
-            found = network.read(network.hidden(ids, images, numbers, attention_mask=whole).flatten(0, 1))
-            total = sum(value.float().square().mean() for value in found.values())
+            hidden = network.hidden(ids, images, numbers, attention_mask=whole).flatten(0, 1)
+            total = torch.stack([head(hidden).float().square().mean() for head in network.heads.values()]).sum()
         if name in agent.trained():
             total.backward()
 
