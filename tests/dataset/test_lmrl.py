@@ -467,7 +467,7 @@ def test_the_command(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_command_refuses(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "train.jsonl").write_text("{\n")
     for arguments, message in (
-        (["wordl", "train.jsonl"], "unknown environment 'wordl'; did you mean wordle"),
+        (["wordl", "train.jsonl"], "unknown environment 'wordl'; did you mean wordle or alfworld?"),
         (["wordle", "train.json"], "train.json cannot be read: No such file or directory"),
         (["wordle", "train.jsonl", "--strict"], "train.jsonl, line 1: not JSON"),
     ):
