@@ -589,6 +589,7 @@ class Play:
         print(f"{'won' if episode.success else 'lost'}: return {episode.total_return:g}")
 
 
+PLAY = "Choose the decoding and draw the learning curve; --no-play trains where the environment is not installed."
 SHARDED = "Share the weights out among the processes of `accelerate launch` (FSDP), where one device cannot hold them."
 
 # Options that depend on the agent ---------------------------------------------------------------------------------------
@@ -626,6 +627,7 @@ def _agent_options(verb: str, prog: str, summary: str, arguments: Sequence[str])
         fields.append(("config", type(config), config))
     if verb == "train":
         fields += [
+            ("play", Annotated[bool, arg(help=PLAY)], True),
             ("trackers", tuple[str, ...], ()),
             ("publish", bool, False),
             ("sharded", Annotated[bool, arg(help=SHARDED)], False),
@@ -693,6 +695,7 @@ def _cell(options: Any) -> tuple[Pipeline, Cell]:
     pipeline = _pipeline(
         options.where,
         train=getattr(options, "train", True),
+        play=getattr(options, "play", True),
         scales={env: sizes},
         datasets=datasets,
         configs={options.agent: options.config} if hasattr(options, "config") else {},

@@ -59,6 +59,8 @@ class Pipeline:
         root: holds `data`, `runs` and `results`.
         source: `published` uses published checkpoints where there are some, `scratch` trains every one.
         train: whether missing checkpoints may be trained; else they are an error.
+        play: whether a trained agent chooses its decoding, and its learning curve is drawn: both take the environment. Without,
+            weights are made where only the data and torch are, and the decoding is chosen where they are next asked for.
         device: of training and play.
         jobs: how much independent work is done at a time.
         executor, address: where, see `qsft_bench.workers`; nothing that is made depends on it.
@@ -75,6 +77,7 @@ class Pipeline:
     root: Path = Path()
     source: Source = "published"
     train: bool = True
+    play: bool = True
     device: str = "cpu"
     jobs: int = 1
     executor: Executor = "process"
@@ -239,9 +242,9 @@ class Pipeline:
         return self.results(cell.preset) / "checkpoints" / cell.task / cell.agent
 
     def _tuned(self, directory: Path, cell: Cell) -> bool:
-        """Whether its decoding was chosen, if there is a choice, among the actions that the scale allows now."""
+        """Whether its decoding was chosen, if there is a choice to make, among the actions that the scale allows now."""
         cls: Any = agent_class(cell.agent)
-        if not cls.grid_for(cell.variant):
+        if not self.play or not cls.grid_for(cell.variant):
             return True
         meta = read_json(directory / "config.json")["meta"]
         return "tuning" in meta and meta.get("constrained", False) == self.scale(cell).constrained
@@ -274,7 +277,7 @@ class Pipeline:
                 trackers=self.trackers,
                 sharded=self.sharded,
                 watch=lambda step: curve.add(agent, step),
-                watch_every=-(-self.steps(cell) // sizes.curve_points) if sizes.curve_points else 0,
+                watch_every=-(-self.steps(cell) // sizes.curve_points) if sizes.curve_points and self.play else 0,
             )
             ranks.main_does(lambda: self.tokens(cell).env)  # made once: the others then find them
             agent.fit(self.tokens(cell), run)
@@ -293,7 +296,7 @@ class Pipeline:
         cls: Any = agent_class(cell.agent)
         own = self.run_checkpoint(cell)
         shutil.rmtree(own / "state", ignore_errors=True)
-        if cls.grid_for(cell.variant):
+        if self.play and cls.grid_for(cell.variant):
             self.tune(cls.load(own, self.device), cell).save(own, dtype)
 
     def identity(self, cell: Cell) -> dict[str, Any]:

@@ -220,6 +220,25 @@ def test_it_says_what_must_be_made_first(tmp_path: Path, copied: Path) -> None:
     assert pipeline(copied).missing(cell("qsft")) == []
 
 
+def test_without_play_it_trains_where_no_environment_is(
+    trained: tuple[Path, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Data and tokens suffice; the decoding is chosen where the weights are next asked for, and the records are the same."""
+    shutil.copytree(trained[0] / "data", tmp_path / "data")
+
+    def absent(*arguments: Any, **options: Any) -> Any:
+        raise AssertionError("the environment was asked for")
+
+    watched = replace(TINY, curve_points=2)
+    with monkeypatch.context() as patch:
+        patch.setattr("qsft_bench.rollout.make_env", absent)
+        patch.setattr("qsft_bench.registry.make_env", absent)
+        directory = pipeline(tmp_path, play=False, scales={"wordle": watched}).checkpoint(cell("qsft"))
+    assert "tuning" not in read_json(directory / "config.json")["meta"]
+    found = pipeline(tmp_path).records(cell("qsft"))
+    assert plain(found) == plain(trained[1][trained[1]["agent"] == "qsft"])
+
+
 def test_no_train_plays_what_needs_no_training(tmp_path: Path) -> None:
     assert len(pipeline(tmp_path, train=False).all_records([cell("random")])) == TINY.evaluation_episodes
 
