@@ -2,7 +2,7 @@
 
 For a token transition (s, a, r, s') with double Q and target copies Q-bar (Polyak):
 
-    (1)  y     = r + gamma V(s'),   V(s') = max_a' min(Qbar1, Qbar2)(s', a'),   0 where the episode ends
+    (1)  y     = clip(r + gamma V(s'), 0, 1),   V(s') = max_a' min(Qbar1, Qbar2)(s', a'),   0 where the episode ends
     (2)  L_Q   = sum_i E[ 1/2 (Q_i(s, a) - y)^2 ]
     (3)  L_CQL = sum_i E[ logsumexp_a' Q_i(s, a') - Q_i(s, a) ]
     (4)  L     = L_Q + alpha L_CQL                              the paper's Eq. 4, CQL(H)
@@ -14,7 +14,9 @@ played: a special token never is, and no data would keep its value from being th
 
 Nothing is imitated first: the network starts from random weights. alpha belongs to the scale of the returns, here [0, 1]: a
 table comes to rest at Q(s, a) = y + alpha (1 - softmax_a Q(s, .) / pi_beta(a|s)), so that with alpha = 1 how often the data
-take an action moves its value as far as what it returns, and with less the values decide.
+take an action moves its value as far as what it returns, and with less the values decide. What is taken often is thus
+lifted by almost alpha, and so is every token before it, whose target is the greatest value of the next: over the 240 tokens of an
+episode of the arm by 240 alpha. The lifts are why targets are clipped to where returns are (values past 8 without), and alpha small.
 """
 
 from __future__ import annotations
@@ -75,7 +77,7 @@ class CQL(TokenAgent):
     @torch.no_grad()
     def target(self, batch: TokenBatch) -> torch.Tensor:
         """y of Eq. 1 for every action token, (K,)."""
-        return batch.reward + batch.discount * batch.next_value(self.value(batch, "value_target"))
+        return (batch.reward + batch.discount * batch.next_value(self.value(batch, "value_target"))).clamp(0, 1)
 
     def value(self, batch: TokenBatch, network: str) -> torch.Tensor:
         """V of every action token's state, (K,)."""

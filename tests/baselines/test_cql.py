@@ -135,6 +135,14 @@ def test_loss_by_hand() -> None:
     assert all(parameter.grad is None for parameter in learner.networks["value_target"].parameters())
 
 
+def test_targets_stay_where_returns_are() -> None:
+    """The conservative term lifts what is taken often, token after token: unbounded, the lifts add up along an episode."""
+    learner = by_hand(alpha=0.1)
+    for lift, expected in ((2.0, 1.0), (-2.0, 0.0)):
+        learner.networks["value_target"] = toys.Tables(**{name: torch.full((2, 3), lift) for name in ("q1", "q2")})
+        assert learner.target(toys.batch([0, 1], [1, 2], [0.1, 1.0], [1, -1])).tolist() == pytest.approx([expected, 1.0])
+
+
 def test_tokens_that_only_follow_carry_no_loss() -> None:
     learner = by_hand(alpha=0.1)
     loss, _ = learner.loss(toys.batch([0, 1], [1, 2], [0.1, 1.0], [1, -1], discount=0.5, learn=[True, False]))
@@ -200,7 +208,7 @@ def test_the_chain_is_learned(chain: tuple[TokenDataset, TokenDataset], tmp_path
     assert [episode.total_return for episode in toys.walk(learner, range(8))] == [1] * 8
     value = 1.0
     for place in reversed(toys.CHAIN):
-        value = at_rest(value, toys.STOP[place], toys.GO[place], alpha=0.1)
+        value = at_rest(min(value, 1.0), toys.STOP[place], toys.GO[place], alpha=0.1)
     assert toys.last_diagnosis(learner)["start_value"] == pytest.approx(value, abs=0.02)
 
 
@@ -215,7 +223,7 @@ def letters(data: TokenDataset, q: Callable[[TokenBatch], torch.Tensor]) -> floa
 
 def test_actions_of_many_tokens_are_learned(chain: tuple[TokenDataset, TokenDataset], tmp_path: Path) -> None:
     data = chain[1]
-    learner = toys.trained("cql", data, tmp_path)
+    learner = toys.trained("cql", data, tmp_path, alpha=0.1)
     assert [episode.total_return for episode in toys.walk(learner, range(8))] == [1] * 8
     # With a temperature it says what the data say, and nothing special.
     softly = learner.with_decoding(Decoding(temperature=0.05))
