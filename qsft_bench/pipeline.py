@@ -281,6 +281,8 @@ class Pipeline:
             )
             ranks.main_does(lambda: self.tokens(cell).env)  # made once: the others then find them
             agent.fit(self.tokens(cell), run)
+            if not cls.reuses:
+                agent.meta["training"] |= {"hardware": hardware(), "commit": commit()}
             ranks.main_does(lambda: agent.save(own, dtype))
         ranks.main_does(lambda: self._finish(cell, dtype))
 
@@ -536,7 +538,9 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str
 
 
 def commit() -> str:
-    """The git commit of the working tree, with `+` where it has changes; empty outside git."""
+    """QSFT_BENCH_COMMIT, else the git commit of the working tree, with `+` where it has changes; empty outside git."""
+    if found := os.environ.get("QSFT_BENCH_COMMIT"):
+        return found
     try:
         head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         changed = subprocess.run(

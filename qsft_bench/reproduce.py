@@ -315,7 +315,8 @@ def _training(agent: Any) -> str:
     """How an agent was trained, what it reached, and whether it knows how well it plays (normalised returns)."""
     meta = agent.meta
     made = meta["training"]
-    parts = [f"{made['steps']:,} steps on {made['episodes']:,} episodes in {made['seconds'] / 60:.0f} min"]
+    where = f" on {made['hardware']}" if "hardware" in made else ""  # checkpoints did not always say
+    parts = [f"{made['steps']:,} steps on {made['episodes']:,} episodes in {made['seconds'] / 60:.0f} min{where}"]
     if "model" in made:
         parts.append(made["model"])
     gaps = [entry["gap_closed"] for entry in made["history"] if "gap_closed" in entry]
