@@ -9,7 +9,12 @@ from qsft_bench.spec import AGENTS, EnvSpec, Tier
 
 # A word binds a piece to its square and a move is one word. A row is at most 36 tokens, in play 40: <bos>, 32 pieces, en
 # passant, castling rights, up to four refused moves, the move.
-_PIECES: dict[str, Any] = {"options": {"observation": "pieces", "action": "word"}, "codec": "words", "context": 40}
+_PIECES: dict[str, Any] = {
+    "options": {"observation": "pieces", "action": "word"},
+    "codec": "words",
+    "context": 40,
+    "constrained": True,  # to legal moves, as in chess_endgame: else refused moves, up to 400 a game, are most of the score
+}
 
 # `python -m envs.chess.calibrate` measured what stands in the tier: 3,000 games of the behaviour, 0.216 +- .034 (58% won, 5.5%
 # drawn), 1,000 at random, 200 of the engine at depth 8. How the mode of the mixture scores is not known exactly.
