@@ -113,8 +113,8 @@ ONLINE = {
 TARGET = {"q1": [[9.0, 9.0, 9.0], [9.0, 0.6, 0.2]], "q2": [[9.0, 9.0, 9.0], [9.0, 0.4, 0.8]]}
 
 
-def by_hand(alpha: float) -> CQL:
-    learner = CQL(CQLConfig(alpha=alpha))
+def by_hand(alpha: float, taken: float = 1.0) -> CQL:
+    learner = CQL(CQLConfig(alpha=alpha, taken=taken))
     learner.codec = toys.codec([False, True, True])
     for name, tables in (("value", ONLINE), ("value_target", TARGET)):
         learner.networks[name] = toys.Tables(**{head: torch.tensor(q, dtype=torch.float64) for head, q in tables.items()})
@@ -163,6 +163,16 @@ def test_the_conservative_term_pushes_down_what_was_not_taken() -> None:
     assert conservative[0].tolist() == pytest.approx([0, -1 / 2, 1 / 2])
     assert conservative[1].tolist() == pytest.approx([0, -1 / 3, 1 / 3])
     assert without[1].tolist() == pytest.approx([0, np.log(2), 0])  # Q - y of the action taken alone
+
+
+def test_without_the_action_taken_the_conservative_term_only_lowers() -> None:
+    parts = []
+    for alpha in (0.0, 1.0):
+        learner = by_hand(alpha, taken=0.0)
+        learner.loss(toys.batch([0], [1], [0.0], [-1]))[0].backward()
+        parts.append([parameter.grad[0] for parameter in learner.networks["value"].heads.values()])
+    pushed = [(after - before).tolist() for before, after in zip(*parts, strict=True)]
+    assert pushed[0] == pytest.approx([0, 1 / 2, 1 / 2]) and pushed[1] == pytest.approx([0, 2 / 3, 1 / 3])  # softmax alone
 
 
 def test_an_action_outside_the_vocabulary_has_a_finite_loss() -> None:
