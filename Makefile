@@ -31,7 +31,7 @@ STOCKFISH := if ! PATH="$$PATH:/usr/games" command -v stockfish >/dev/null; then
 
 RESULTS := --preset $(PRESET)$(if $(filter scratch,$(FROM)), --from scratch)$(if $(JOBS), --jobs $(JOBS))$(if $(SEEDS), --seeds $(SEEDS))
 
-.PHONY: help setup table1 table2 table3 figure3 separation ablation stability smollm2 test lint data check-paper bench clean
+.PHONY: help setup table1 table2 table3 figure3 figure4 separation ablation stability smollm2 test lint data check-paper bench clean
 .NOTPARALLEL:
 
 help:
@@ -39,6 +39,7 @@ help:
 	@echo 'make table2   the paper'"'"'s Table 2 (WebShop), into results/<preset>/'
 	@echo 'make table3   the paper'"'"'s Table 3 (robotic manipulation; needs PyBullet: see the extra `manipulation`)'
 	@echo 'make figure3  the paper'"'"'s Figure 3 (success against training samples, Q-SFT and Q-Transformer)'
+	@echo 'make figure4  Figure 4 (return against model size, 20 Questions on 10% of the data); FROM=scratch needs a GPU'
 	@echo 'make separation  the columns on which imitation stays low (habit tiers, stitching), into results/<preset>/'
 	@echo 'make ablation    Q-SFT, each choice changed by itself, on the habit tier, into results/<preset>/'
 	@echo 'make stability   return against training steps, three trainings an agent, into results/<preset>/'
@@ -73,6 +74,9 @@ table3: $(STAMP)
 
 figure3: $(STAMP)
 	$(BENCH) figure 3 $(RESULTS)
+
+figure4: $(STAMP)
+	$(BENCH) figure 4 $(RESULTS)$(if $(filter scratch,$(FROM)), --publish)
 
 separation: $(STAMP)
 	$(BENCH) separation $(RESULTS)

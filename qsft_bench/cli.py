@@ -464,22 +464,28 @@ class Stability:
 
 @dataclass(frozen=True)
 class FigureVerb:
-    """Draw one of the paper's figures; from the committed learning curves where there are some, else it trains."""
+    """Draw one of the paper's figures from committed records, or from trainings made now."""
 
-    number: Positional[Literal[3]]
-    """Which figure: 3 is success on pick-and-place against training samples."""
+    number: Positional[Literal[3, 4]]
+    """Which figure: 3 is success on pick-and-place against training samples, whose missing curves are trained; 4 is return on
+    Twenty Questions against model size, of which only `--from scratch` trains what is missing."""
+    only: tuple[str, ...] = ()
+    """Figure 4: train only these points, as smollm2/10%/qsft, smollm2/10% or */qsft."""
+    publish: bool = False
+    """Figure 4: copy the run's finished points to results/<preset>/figure4, and draw it there."""
     results: OmitArgPrefixes[Results] = Results()
 
     def run(self) -> None:
-        from qsft_bench.reproduce import make_figure3
+        from qsft_bench.reproduce import make_figure3, make_figure4
 
-        chosen, make = self.results, {3: make_figure3}[self.number]
-        with _progress(_pipeline(chosen.where, source=chosen.source)) as running:
-            found = make(running, chosen.preset, chosen.agents, chosen.seeds)
-            folder = running.results(chosen.preset)
-        last = found.groupby(["agent", "column"], sort=False).tail(1)
-        print(last.drop(columns="step").to_string(index=False, float_format="%.3f"))
-        print(f"written to {folder}/figure{self.number}.png, .pdf, .csv and .md")
+        chosen = self.results
+        with _progress(_pipeline(chosen.where, source=chosen.source, publishes=self.publish)) as running:
+            if self.number == 3:
+                found = make_figure3(running, chosen.preset, chosen.agents, chosen.seeds)
+                found = found.groupby(["agent", "column"], sort=False).tail(1).drop(columns="step")
+            else:
+                found = make_figure4(running, chosen.preset, chosen.agents, chosen.seeds, self.only)
+        print(found.to_string(index=False, float_format="%.3f"))
 
 
 @dataclass(frozen=True)
@@ -618,7 +624,12 @@ def _agent_options(verb: str, prog: str, summary: str, arguments: Sequence[str])
         ("data", Path | None, None),
         (
             "model",
-            Annotated[str, arg(help="Short for --scale.model: size name, pretrained folder, hub name or pip:<package>.")],
+            Annotated[
+                str,
+                arg(
+                    help="Short for --scale.model: size name, pretrained folder, hub name, pip:<package>; random:<one of them>."
+                ),
+            ],
             "",
         ),
     ]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from qsft_bench.files import atomic_path
-from qsft_bench.tables import Table
+from qsft_bench.tables import IMITATION, Table
 
 
 def bars(table: Table, stem: Path) -> list[Path]:
@@ -60,6 +60,167 @@ def curves(
         axes.legend(title=f"band: 95% over {bands(summary)}", title_fontsize="small")
     figure.suptitle(title, fontsize=10)
     return _write(figure, stem)
+
+
+def against_size(found: pd.DataFrame, title: str, unit: str, references: Mapping[str, float], stem: Path) -> list[Path]:
+    """Score against the size of the model, one colour an agent.
+
+    Models whose weights and tokens are of one kind are joined by a line and a band; a star is a pretrained one, a ring one from
+    random weights that reads as the pretrained do.
+
+    Args:
+        found: of `qsft_bench.points.read`, at one share of the data.
+        unit: of the score, for the axis.
+        references: scores of players that learn nothing, drawn as grey lines.
+        stem: path without suffix; `.png` and `.pdf` are written.
+    """
+    pyplot = _pyplot()
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import EngFormatter
+
+    figure, axes = pyplot.subplots(figsize=(7.5, 4.6), layout="constrained")
+    kinds = _kinds(found)
+    for number, (agent, rows) in enumerate(found.groupby("agent", sort=False)):
+        thin, place = _is_imitation(str(agent)), 1.03 ** (number - 2)  # side by side where they would hide each other
+        for kind, group in rows.groupby(["weights", "tokens"], sort=False):
+            line = group.sort_values("parameters")
+            x = line["parameters"] * place
+            label = agent if kind == next(iter(kinds)) else None
+            _scored(axes, x, line, f"C{number}", label, thin, kinds[kind])
+    for name in ("behaviour", "greedy_behaviour", "ceiling"):
+        if name in references:
+            axes.axhline(references[name], color="0.6", linewidth=0.7, linestyle=":")
+            axes.annotate(
+                f" {name}", (1, references[name]), xycoords=("axes fraction", "data"), fontsize=6, color="0.4", va="center"
+            )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(EngFormatter())
+    axes.set_xlabel("parameters of the model (embeddings included, heads not)")
+    axes.set_ylabel(unit)
+    axes.grid(alpha=0.3)
+    legend = axes.legend(
+        fontsize="small", title=f"bar, band: 95% over {bands(found)}", title_fontsize="small", loc="upper left"
+    )
+    shown = [
+        Line2D([], [], color="0.3", linestyle="", marker=marker, fillstyle=fill, label=f"{weights} weights; {tokens}")
+        for (weights, tokens), (marker, fill) in kinds.items()
+    ]
+    axes.add_artist(legend)
+    axes.legend(handles=shown, fontsize="x-small", loc="lower right")
+    axes.set_title(title, fontsize=10)
+    return _write(figure, stem)
+
+
+def against_share(found: pd.DataFrame, title: str, unit: str, stem: Path) -> list[Path]:
+    """Score against the share of the data, one panel an agent: from pretrained and from random weights.
+
+    Args:
+        found: of `qsft_bench.points.read`, of models that differ by their weights alone.
+        unit: of the score, for the axis.
+        stem: path without suffix; `.png` and `.pdf` are written.
+    """
+    pyplot = _pyplot()
+    agents = list(dict.fromkeys(found["agent"]))
+    figure, grid = pyplot.subplots(
+        1, len(agents), figsize=(1.2 + 2.6 * len(agents), 3.4), layout="constrained", squeeze=False, sharey=True
+    )
+    for agent, axes in zip(agents, grid[0], strict=True):
+        for number, (weights, rows) in enumerate(found[found["agent"] == agent].groupby("weights", sort=False)):
+            line = rows.sort_values("episodes")
+            _scored(axes, line["episodes"], line, f"C{number}", f"{weights} weights", False, ("o", "full"))
+        axes.set_xscale("log")
+        ticks = dict(zip(found["episodes"], found["share"], strict=True))
+        axes.set_xticks(list(ticks), list(ticks.values()))
+        axes.minorticks_off()
+        axes.set_title(agent, fontsize=9)
+        axes.set_xlabel("share of the data")
+        axes.grid(alpha=0.3)
+    grid[0][0].set_ylabel(unit)
+    grid[0][0].legend(fontsize="small", title=f"95% over {bands(found)}", title_fontsize="small")
+    figure.suptitle(title, fontsize=10)
+    return _write(figure, stem)
+
+
+def _kinds(found: pd.DataFrame) -> dict[tuple[str, str], tuple[str, Any]]:
+    """Marker and filling by (weights, tokens) of the models; the ring is for random weights beside pretrained ones."""
+    present = list(dict.fromkeys(zip(found["weights"], found["tokens"], strict=True)))
+    pretrained = {tokens for weights, tokens in present if weights == "pretrained"}
+    return {
+        (weights, tokens): ("*", "full") if weights == "pretrained" else ("o", "none" if tokens in pretrained else "full")
+        for weights, tokens in present
+    }
+
+
+def _is_imitation(agent: str) -> bool:
+    return agent in IMITATION
+
+
+def _scored(axes: Any, x: pd.Series, line: pd.DataFrame, colour: str, label: Any, thin: bool, marker: tuple[str, Any]) -> None:
+    """Means with bars, and a band where there are several of them."""
+    style: dict[str, Any] = {"linewidth": 0.8, "linestyle": ":"} if thin else {"linewidth": 1.5}
+    spread = [line["mean"] - line["ci_low"], line["ci_high"] - line["mean"]]
+    size = (9 if marker[0] == "*" else 5) * (0.8 if thin else 1)
+    axes.errorbar(
+        x,
+        line["mean"],
+        yerr=spread,
+        color=colour,
+        label=label,
+        marker=marker[0],
+        fillstyle=marker[1],
+        markersize=size,
+        capsize=2,
+        elinewidth=0.8,
+        **style,
+    )
+    if len(line) > 1 and not thin:
+        axes.fill_between(x, line["ci_low"], line["ci_high"], color=colour, alpha=0.12, linewidth=0)
+
+
+def points_page(titles: Sequence[str], found: pd.DataFrame, companion: bool, sources: Mapping[str, Any]) -> str:
+    """What Figure 4 and its companion show, as Markdown, with every point, what is missing, and where they came from.
+
+    Args:
+        titles: of the two.
+        found: of `qsft_bench.points.read`.
+        companion: whether there is a companion.
+        sources: as `provenance.json` has them.
+    """
+    formats = found.groupby("tokens", sort=False)["model"].unique()
+    read = "; ".join(f"{tokens} ({', '.join(models)})" for tokens, models in formats.items())
+    text = [
+        f"# {titles[0]}",
+        f"Mean return of {_numbers(found['n'])} test episodes a point, with its 95% interval over {bands(found)}. "
+        "`figure4.csv` has every point; the records and transcripts of each are in `figure4/<model>/<share>/`. Checkpoints are "
+        "not published: the heads of a large vocabulary alone are too large.",
+    ]
+    if len(formats) > 1:
+        text.append(f"**The game is not read alike by all models**: {read}. Compare across these with care.")
+    text.append(f"![{titles[0]}](figure4.png)")
+    if companion:
+        text += [
+            f"## {titles[1]}",
+            "Tokens, sizes and steps are the same, all weights are trained.",
+            f"![{titles[1]}](figure4_pretraining.png)",
+        ]
+    heading = "| model | share | agent | mean return | episodes |\n| --- | ---: | --- | ---: | ---: |\n"
+    lines = [
+        f"| {row.model} | {row.share} | {row.agent} | {row.mean:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}] | {row.n:,} |"
+        for row in found.itertuples()
+    ]
+    text += ["## Points", heading + "\n".join(lines)]
+    if sources["missing"]:
+        text.append(f"Not trained yet: {', '.join(sources['missing'])}.")
+    entries = dict(sources["points"])
+    entries |= {"preset": sources["preset"], "trained at commit": ", ".join(sources["trained_at"])}
+    entries |= {"trained on": "; ".join(sources["trained_on"]), "drawn at commit": sources["commit"]}
+    entries |= {"drawn on": sources["hardware"], "versions": _flat(sources["versions"])}
+    text += ["## Where they come from", "\n".join(f"- {key}: {value}" for key, value in entries.items())]
+    return "\n\n".join(text) + "\n"
+
+
+def _numbers(values: pd.Series) -> str:
+    return " or ".join(f"{value:,}" for value in sorted(set(values)))
 
 
 def caption(title: str, text: str, name: str, sources: Mapping[str, Any]) -> str:

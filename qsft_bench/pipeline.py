@@ -72,6 +72,7 @@ class Pipeline:
         datasets: environment name -> folder of a dataset that stands in for the generated one (`--data`).
         sharded: whether the ranks of a training share its weights out, see `qsft_bench.ranks`.
         publishes: whether the checkpoints behind a table are copied to `results`.
+        part: folder below the preset's for work at other sizes, as `figure4/tiny/10%`; its datasets are told apart by hash.
     """
 
     root: Path = Path()
@@ -90,18 +91,20 @@ class Pipeline:
     sharded: bool = False
     datasets: Mapping[str, Path] = field(default_factory=dict)
     publishes: bool = False
+    part: str = ""
 
     def scale(self, cell: Cell) -> Scale:
         return self.scales.get(cell.env) or scale(cell.preset, env_spec(cell.env))
 
     def runs(self, cell: Cell) -> Path:
-        return self.root / "runs" / cell.preset / cell.task
+        return self.root / "runs" / cell.preset / self.part / cell.task
 
     def data(self, cell: Cell) -> Path:
-        return self.root / "data" / cell.preset / cell.task
+        name = f"{cell.task}-{self.recipe(cell).sha256[:8]}" if self.part else cell.task
+        return self.root / "data" / cell.preset / name
 
     def results(self, preset: str) -> Path:
-        return self.root / "results" / preset
+        return self.root / "results" / preset / self.part
 
     def workers(self, learning: bool = False) -> Workers:
         """Where work goes that is independent; with a GPU for each task where it is `learning` or play on one."""
@@ -389,7 +392,7 @@ class Pipeline:
         """The cell's evaluation records, played if they are missing."""
         spec = env_spec(cell.env)
         agent, origin = self.player(cell)
-        path = self._records_path(cell, origin)
+        path = self.records_path(cell, origin)
         count = self.scale(cell).evaluation_episodes if episodes is None else episodes
 
         def shown(done: int, total: int) -> None:
@@ -413,8 +416,8 @@ class Pipeline:
         agent, origin = self.player(cell)
         return play_chunk(agent, env_spec(cell.env), origin, seeds)
 
-    def _records_path(self, cell: Cell, origin: Origin) -> Path:
-        """Records of another checkpoint or decoding stand in a file of their own: never mixed, never lost."""
+    def records_path(self, cell: Cell, origin: Origin) -> Path:
+        """The file of the cell's records; those of another checkpoint or decoding have their own: never mixed, never lost."""
         name = f"{cell.agent}-seed{cell.training_seed}-{origin.config_hash(cell)[:8]}.parquet"
         return self.runs(cell) / "records" / name
 
@@ -462,22 +465,8 @@ class Pipeline:
     def _side_by_side(self, cells: Sequence[Cell], played: Sequence[Cell]) -> dict[Cell, pd.DataFrame]:
         with self.workers(learning=True) as pool:
             worker = self._worker(pool.calling(self.progress))
-            waiting, busy, finished = list(cells), set[Cell](), dict[Cell, pd.DataFrame]()
-            needs = {cell: prerequisites(cell) for cell in cells}
-
-            def begin() -> None:
-                undone = {*waiting, *busy}
-                for cell in [cell for cell in waiting if undone.isdisjoint(needs[cell])]:
-                    waiting.remove(cell)
-                    busy.add(cell)
-                    pool.submit(cell, worker._work, cell, cell in played)
-
-            begin()
-            for cell, records in pool.results():
-                busy.remove(cell)
-                finished[cell] = records
-                begin()
-            return finished
+            tasks = {cell: (worker._work, (cell, cell in played)) for cell in cells}
+            return dict(pool.in_order(tasks, {cell: prerequisites(cell) for cell in cells}))
 
     # Publishing -------------------------------------------------------------------------------------------------------
 
@@ -500,7 +489,7 @@ class Pipeline:
     def copy_records(self, cells: Iterable[Cell]) -> None:
         """Put the records behind a table beside it."""
         for cell in cells:
-            path = self._records_path(cell, self.player(cell)[1])
+            path = self.records_path(cell, self.player(cell)[1])
             target = self.results(cell.preset) / "records" / cell.task / f"{cell.agent}-seed{cell.training_seed}.parquet"
             for suffix in (".parquet", ".transcripts.parquet"):
                 copy_file(path.with_suffix(suffix), target.with_suffix(suffix))

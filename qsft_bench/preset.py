@@ -1,9 +1,10 @@
-"""Presets: how large everything is. They say scale only; rules and algorithms never depend on them."""
+"""Presets: how large everything is, and what Figure 4 compares. Rules and algorithms never depend on them."""
 
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from importlib.resources import files
 from typing import Any
 
@@ -21,7 +22,7 @@ class Scale:
         codec: how episodes become tokens: `words`, `characters` or `control:<bins>`; a pretrained model brings its own.
         dataset_episodes: episodes of behaviour data.
         model: size name of a backbone from random weights (`qsft_bench.model.network.SIZES`); or a pretrained one: a folder, a
-            name on the hub, or `pip:smollm2-135m`.
+            name on the hub, or `pip:smollm2-135m`; or `random:` and one of these, its architecture with random weights.
         tuning: of a pretrained model: `full`, `lora:<rank>` or `last:<layers>`; every agent of a table is tuned alike.
         checkpointing: recompute activations in the backward pass: a third more time, far less memory, the same numbers.
         context: most tokens of a row; longer transcripts keep the instruction and the newest turns.
@@ -66,18 +67,76 @@ def preset_names() -> list[str]:
     return [name for name in order if name in found] + sorted(found - set(order))
 
 
+@dataclass(frozen=True)
+class Point:
+    """One place on the axes of Figure 4, for every agent: a model that learns from a share of the games.
+
+    Attributes:
+        model: its name in the figure.
+        share: of the games, as `10%`.
+        scale: what is trained, and how large; `dataset_episodes` is the share.
+    """
+
+    model: str
+    share: str
+    scale: Scale
+
+
+@dataclass(frozen=True)
+class Figure4:
+    """What Figure 4 and its companion compare at a preset.
+
+    Attributes:
+        share: at which Figure 4 shows return against the size of the model.
+        companion: the models whose return the companion shows against the share.
+        points: every model at each of its shares.
+    """
+
+    share: str = "10%"
+    companion: tuple[str, ...] = ()
+    points: tuple[Point, ...] = ()
+
+
 def scale(preset: str, spec: EnvSpec) -> Scale:
     """The sizes of `spec` at `preset`: the preset's own values, overridden by `spec.scales[preset]`.
 
     Raises:
         BenchError: unknown preset or unknown field.
     """
+    values = _read(preset)
+    values.pop("figure4", None)
+    return _scale(values | dict(spec.scales.get(preset, {})), f"preset {preset!r}", spec.name)
+
+
+def figure4(preset: str, spec: EnvSpec) -> Figure4:
+    """What Figure 4 compares at `preset`, from the section `figure4` of its file.
+
+    A point's scale is that of `spec`, overridden by the section's own `scale`, the model's and the share's.
+
+    Raises:
+        BenchError: unknown preset or unknown field.
+    """
+    section = _read(preset).get("figure4", {})
+    given, games = asdict(scale(preset, spec)), section.get("games", 0)
+    points = []
+    for model, entry in section.get("models", {}).items():
+        for share, own in entry["shares"].items():
+            episodes = {"dataset_episodes": round(games * float(share.removesuffix("%")) / 100)}
+            values = given | section.get("scale", {}) | entry.get("scale", {}) | episodes | own
+            points.append(Point(model, share, _scale(values, f"figure4 of preset {preset!r}", model)))
+    settings = {name: section[name] for name in ("share",) if name in section}
+    return Figure4(companion=tuple(section.get("companion", ())), points=tuple(points), **settings)
+
+
+def _read(preset: str) -> dict[str, Any]:
     if preset not in preset_names():
         raise BenchError(f"unknown preset {preset!r}{did_you_mean(preset, preset_names())}")
-    values = tomllib.loads((files("qsft_bench.presets") / f"{preset}.toml").read_text())
-    values |= spec.scales.get(preset, {})
+    return tomllib.loads((files("qsft_bench.presets") / f"{preset}.toml").read_text())
+
+
+def _scale(values: Mapping[str, Any], place: str, name: str) -> Scale:
     known = {field.name for field in fields(Scale)}
-    for name in values:
-        if name not in known:
-            raise BenchError(f"preset {preset!r} sets {name!r} for {spec.name}{did_you_mean(name, known)}")
+    for field_name in values:
+        if field_name not in known:
+            raise BenchError(f"{place} sets {field_name!r} for {name}{did_you_mean(field_name, known)}")
     return Scale(**values)

@@ -10,15 +10,16 @@ from typing import Any
 
 import pandas as pd
 
+from qsft_bench import points
 from qsft_bench.curves import configurations, plays, read_curve, stability, summarise, whole
 from qsft_bench.dataset.generate import recipe
 from qsft_bench.errors import BenchError
 from qsft_bench.evaluate import Cell, mean_score, read_records, task_name
-from qsft_bench.figures import bands, bars, caption
+from qsft_bench.figures import against_share, against_size, bands, bars, caption, points_page
 from qsft_bench.figures import curves as plot_curves
 from qsft_bench.files import copy_file, read_json, write_json, write_text
 from qsft_bench.pipeline import Pipeline, commit, hardware, learns, versions
-from qsft_bench.preset import scale
+from qsft_bench.preset import figure4, scale
 from qsft_bench.registry import agent_class, env_names, env_spec, make_env
 from qsft_bench.spec import EnvSpec
 from qsft_bench.stats import interval
@@ -26,6 +27,8 @@ from qsft_bench.tables import IMITATION, Table, build_columns, build_table, stea
 
 FIGURE_3_COLUMN = "Pick Object"
 FIGURE_3_AGENTS = ("sft", "qsft", "q_transformer")  # Q-SFT goes on where SFT ends
+FIGURE_4_ENV = "twenty_questions"
+FIGURE_4_AGENTS = ("sft", "sft_greedy", "sft_temp", "ilql", "qsft")
 
 
 def make_table(pipeline: Pipeline, number: int, preset: str, agents: Sequence[str] = (), seeds: int | None = None) -> Table:
@@ -116,6 +119,86 @@ def make_figure3(pipeline: Pipeline, preset: str, agents: Sequence[str] = (), se
     )
     write_text(pipeline.results(preset) / "figure3.md", caption(title, text, "figure3", sources))
     return found
+
+
+def make_figure4(
+    pipeline: Pipeline, preset: str, agents: Sequence[str] = (), seeds: int | None = None, only: Sequence[str] = ()
+) -> pd.DataFrame:
+    """The paper's Figure 4, return against model size, and its companion, return against the share of the data, into figure4*.
+
+    With `source="scratch"` the points that the run lacks are trained first, and the figure is of the run, in
+    runs/<preset>/figure4/; else it is of the published points, in results/<preset>/. `publishes` copies the run's points there
+    first, whatever the source.
+
+    Args:
+        only: patterns of the points to train, as `smollm2/10%/qsft` or `tiny`; all of them if empty.
+
+    Returns:
+        One row a model, share and agent: `points.read`.
+
+    Raises:
+        BenchError: there is no point to draw, or points could not be made (after the others were).
+    """
+    began = time.monotonic()
+    spec, compared = env_spec(FIGURE_4_ENV), figure4(preset, env_spec(FIGURE_4_ENV))
+    trainings = range(seeds or scale(preset, spec).training_seeds)
+    everything = [
+        points.Trained(point, Cell(agent, spec.name, "base", preset, seed))
+        for point in compared.points
+        for agent in agents or FIGURE_4_AGENTS
+        for seed in trainings
+    ]
+    failed = points.make(pipeline, points.chosen(everything, only)) if pipeline.source == "scratch" else {}
+    ours = pipeline.source == "scratch" and not pipeline.publishes
+    directory = pipeline.root / "runs" / preset / points.FOLDER if ours else pipeline.results(preset)
+    folder = points.run_folder(pipeline, preset) if ours else directory / points.FOLDER
+    if pipeline.publishes:
+        points.publish(pipeline, everything, folder)
+    found, origins = points.read(pipeline, everything, folder)
+    for name, reason in failed.items():
+        if found.empty:
+            raise BenchError(f"{name} could not be made: {reason}")
+    if found.empty:
+        raise BenchError(
+            f"{folder} holds no point of Figure 4; `qsft-bench figure 4 --preset {preset} --from scratch` trains them"
+        )
+    write_text(directory / "figure4.csv", found.to_csv(index=False))
+    references = spec.tier("base").references_of(spec.columns[0])
+    own = found[found["share"] == compared.share]
+    pairs = found[found["model"].isin(compared.companion)]
+    titles = [
+        f"Figure 4: return on {spec.columns[0]} against model size, {compared.share} of the data",
+        f"{spec.columns[0]}: the same architecture from pretrained and from random weights",
+    ]
+    if len(own):
+        against_size(own, titles[0], f"{spec.columns[0]}: mean return", references, directory / "figure4")
+    if len(pairs):
+        against_share(pairs, titles[1], f"{spec.columns[0]}: mean return", directory / "figure4_pretraining")
+    missing = [trained.name for trained in everything if trained.name not in origins]
+    sources = {
+        **_made_here({"figure4": time.monotonic() - began}),
+        "preset": preset,
+        "trained_at": sorted({origin["commit"] for origin in origins.values()}),
+        "trained_on": sorted({origin["hardware"] for origin in origins.values()}),
+        "missing": missing,
+        "points": {name: _point(origin) for name, origin in origins.items()},
+    }
+    _remember(directory, "figure4", sources)
+    write_text(directory / "figure4.md", points_page(titles, found, len(pairs) > 0, sources))
+    if failed:
+        reasons = "; ".join(f"{name} ({reason})" for name, reason in failed.items())
+        raise BenchError(f"the figure is drawn without the points that could not be made: {reasons}")
+    return found
+
+
+def _point(origin: Mapping[str, Any]) -> str:
+    """How one point was made, in a line."""
+    parts = [str(origin["model"]), f"{origin['parameters']:,} parameters"]
+    if origin["steps"]:
+        parts.append(
+            f"{origin['steps']:,} steps on {origin['training_episodes']:,} episodes in {origin['training_seconds']:.0f} s"
+        )
+    return "; ".join([*parts, f"decoding {origin['decoding']}", f"on {origin['hardware']}"])
 
 
 def _draw_curves(

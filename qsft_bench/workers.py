@@ -20,7 +20,7 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor
 from concurrent.futures import wait as wait_for
 from concurrent.futures.process import BrokenProcessPool
@@ -106,6 +106,29 @@ class Workers(ABC):
                     self._waiting.appendleft((task, function, arguments))
                 else:
                     yield task, found
+
+    def in_order(
+        self,
+        tasks: Mapping[Any, tuple[Callable[..., Any], tuple[Any, ...]]],
+        needs: Mapping[Any, Collection[Any]],
+    ) -> Iterator[tuple[Any, Any]]:
+        """`results` of `tasks` (name -> function and arguments), each submitted once those of them that it needs have finished.
+
+        Args:
+            needs: by task; what is no task here is taken to be there already.
+        """
+        waiting, undone = dict(tasks), set(tasks)
+
+        def begin() -> None:
+            for task in [task for task in waiting if undone.isdisjoint(needs[task])]:
+                function, arguments = waiting.pop(task)
+                self.submit(task, function, *arguments)
+
+        begin()
+        for task, found in self.results():
+            undone.discard(task)
+            begin()
+            yield task, found
 
     def calling(self, function: Callable[..., None]) -> Callable[..., None]:
         """A picklable stand-in for `function`: where a task calls it, `function` is called here, while `results` waits."""

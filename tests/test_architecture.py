@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).parent.parent
 FLOORS = [
     {"cli"},
     {"check"},
-    {"reproduce", "report", "progress", "play", "watch", "doctor", "plan"},
+    {"reproduce", "report", "progress", "play", "watch", "doctor", "plan", "points"},
     {"pipeline", "figures", "tables"},
     {"curves"},
     {"evaluate", "token_agent", "stats"},

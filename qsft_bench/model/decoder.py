@@ -108,7 +108,9 @@ class Decoder:
             spelt = [self.choices(episodes[index]) for index in members]
             for token in range(self.codec.action_limit):
                 scores = logits(self._feed(cohort, new, senses if token == 0 else {})).double()
-                allowed = self._allowed(spelt, [chosen[index] for index in members])
+                said = [chosen[index] for index in members]
+                # Where nothing is listed one row does for all: a copy of 50,000 for each would take longer than the network.
+                allowed = self._allowed(spelt, said) if any(spelt) else self.codec.playable[None]
                 scores = scores.masked_fill(~torch.from_numpy(allowed).to(scores.device), -torch.inf)
                 picked = _pick(scores, None if greedy else noise.uniform(seeds, turns, token))
                 for row, index in enumerate(members):

@@ -173,7 +173,7 @@ def build(model: str, tuning: Tuning, context: int, sha256: str = "") -> Parts:
     """A backbone with the model's own head.
 
     Args:
-        model: folder, name on the hub, or `pip:` and a package.
+        model: folder, name on the hub, or `pip:` and a package; or `random:` and one of these.
         tuning: which weights are the network's own.
         context: most tokens of a row.
         sha256: that the model's weights must have; empty for any.
@@ -181,6 +181,8 @@ def build(model: str, tuning: Tuning, context: int, sha256: str = "") -> Parts:
     Raises:
         BenchError: the model is not there, is another one, or cannot be used so.
     """
+    if model.startswith(weights.RANDOM) and tuning.kind != "full":
+        raise BenchError(f"the weights of {model} are random, and to keep some of them frozen makes no sense; use full tuning")
     path = weights.folder(model)
     found = weights.weights_sha256(path)
     if sha256 and found != sha256:
@@ -205,7 +207,10 @@ def build(model: str, tuning: Tuning, context: int, sha256: str = "") -> Parts:
 
 
 def _load(path: Path, model: str, sha256: str) -> Base:
-    """Read a model, without dropout, in single precision, and find its parts."""
+    """Read a model, without dropout, in single precision, and find its parts.
+
+    That of `random:` has the architecture, and weights as its own code draws them, from torch's global generator.
+    """
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -218,9 +223,19 @@ def _load(path: Path, model: str, sha256: str) -> Base:
                 setattr(config, name, 0.0)  # what is drawn at random would be another start, and another model to each network
         config.use_cache = False
         language: Any
-        language, info = AutoModelForCausalLM.from_pretrained(
-            path, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, trust_remote_code=False
-        )
+        if model.startswith(weights.RANDOM):
+            language = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False).eval()
+            missing = []
+        else:
+            language, info = AutoModelForCausalLM.from_pretrained(
+                path,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+                trust_remote_code=False,
+            )
+            missing = sorted(info["missing_keys"])
     except weights.LOAD_ERRORS as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BenchError(
@@ -230,7 +245,6 @@ def _load(path: Path, model: str, sha256: str) -> Base:
     finally:
         if bar:
             logging.enable_progress_bar()
-    missing = sorted(info["missing_keys"])
     if missing:
         raise BenchError(
             f"{model} lacks weights ({', '.join(missing[:3])}{' and more' if len(missing) > 3 else ''}): it is a model without "
