@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -200,22 +201,22 @@ def points_page(titles: Sequence[str], found: pd.DataFrame, companion: bool, sou
     if companion:
         text += [
             f"## {titles[1]}",
-            "Tokens, sizes and steps are the same, all weights are trained.",
+            "The same architecture, tokens, games and steps; all weights are trained. Learning rates stand with the points.",
             f"![{titles[1]}](figure4_pretraining.png)",
         ]
-    heading = "| model | share | agent | mean return | episodes |\n| --- | ---: | --- | ---: | ---: |\n"
-    lines = [
-        f"| {row.model} | {row.share} | {row.agent} | {row.mean:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}] | {row.n:,} |"
-        for row in found.itertuples()
-    ]
+    heading = "| model | share | agent | mean return | episodes | how |\n| --- | ---: | --- | ---: | ---: | --- |\n"
+    lines = []
+    for row in found.itertuples():
+        bounds = "[?]" if math.isnan(row.ci_low) else f"[{row.ci_low:.2f}, {row.ci_high:.2f}]"
+        how = sources["points"].get(f"{row.model}/{row.share}/{row.agent}", "")
+        lines.append(f"| {row.model} | {row.share} | {row.agent} | {row.mean:.2f} {bounds} | {row.n:,} | {how} |")
     text += ["## Points", heading + "\n".join(lines)]
     if sources["missing"]:
         text.append(f"Not trained yet: {', '.join(sources['missing'])}.")
-    entries = dict(sources["points"])
-    entries |= {"preset": sources["preset"], "trained at commit": ", ".join(sources["trained_at"])}
+    entries = {"preset": sources["preset"], "trained at commit": ", ".join(sources["trained_at"])}
     entries |= {"trained on": "; ".join(sources["trained_on"]), "drawn at commit": sources["commit"]}
     entries |= {"drawn on": sources["hardware"], "versions": _flat(sources["versions"])}
-    text += ["## Where they come from", "\n".join(f"- {key}: {value}" for key, value in entries.items())]
+    text += ["\n".join(f"- {key}: {value}" for key, value in entries.items())]
     return "\n\n".join(text) + "\n"
 
 

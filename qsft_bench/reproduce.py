@@ -195,10 +195,11 @@ def _point(origin: Mapping[str, Any]) -> str:
     """How one point was made, in a line."""
     parts = [str(origin["model"]), f"{origin['parameters']:,} parameters"]
     if origin["steps"]:
-        parts.append(
-            f"{origin['steps']:,} steps on {origin['training_episodes']:,} episodes in {origin['training_seconds']:.0f} s"
-        )
-    return "; ".join([*parts, f"decoding {origin['decoding']}", f"on {origin['hardware']}"])
+        identity = origin["follows_from"]["identity"]
+        rate = identity["scale"]["learning_rate"] * identity["config"]["training"]["learning_rate"]
+        size = f"{origin['steps']:,} steps of {identity['scale']['batch_size']} on {origin['training_episodes']:,} episodes"
+        parts.append(f"{size} in {origin['training_seconds']:.0f} s, learning rate {rate:g}")
+    return "; ".join([*parts, f"decoding {origin['decoding']}"])
 
 
 def _draw_curves(

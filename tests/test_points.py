@@ -112,7 +112,7 @@ def test_what_is_missing_or_of_other_sizes_is_named_and_never_drawn(pipeline: Pi
     assert any("nano/10%/ilql" in line and "of another configuration" in line for line in said)
     source = json.loads((pipeline.results("smoke") / "provenance.json").read_text())["figure4"]
     assert source["trained_at"] == ["c0ffee"] and source["trained_on"] == ["an abacus"] and source["hardware"]
-    assert "3 steps on 39 episodes" in source["points"]["nano/10%/qsft"] and "c0ffee" in text
+    assert "3 steps of 32 on 39 episodes in 2 s, learning rate 0.0015" in source["points"]["nano/10%/qsft"] and "c0ffee" in text
 
 
 def test_without_points_the_way_to_them_is_named(pipeline: Pipeline) -> None:
@@ -177,14 +177,12 @@ def test_a_point_that_fails_takes_no_other_with_it(toy: Pipeline, monkeypatch: p
     fit = Pipeline.fit
 
     def fails(self: Pipeline, cell: Cell) -> None:
-        if "own" in self.part and cell.agent == "ilql":
+        if "own" in self.part:
             raise RuntimeError("out of something")
         fit(self, cell)
 
     monkeypatch.setattr(Pipeline, "fit", fails)
-    with pytest.raises(
-        BenchError, match=r"without the points that could not be made: own/10%/ilql \(RuntimeError: out of some"
-    ):
-        make_figure4(toy, "smoke", AGENTS)
+    with pytest.raises(BenchError, match=r"without the points that could not be made: own/10%/sft \(RuntimeError: out of some"):
+        make_figure4(toy, "smoke", ["sft"])
     drawn = pd.read_csv(toy.root / "runs" / "smoke" / "figure4" / "figure4.csv")
-    assert len(drawn) == 5
+    assert list(drawn["model"]) == ["new"]

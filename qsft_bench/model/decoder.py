@@ -178,8 +178,9 @@ class Decoder:
         return ids if self.prefix is None else [self.prefix, *ids[1:]]
 
     def _join(self, keys: list[Key], prompts: list[list[int]]) -> None:
-        """Keep the rows whose cache is a proper prefix of the prompt; open one new cohort for the rest.
+        """Keep the rows whose cache is a proper prefix of the prompt; open one new cohort for the rest, the second at most.
 
+        A cache is no prefix where the context was cut, or where a tokenizer spells what was said in other ids than were chosen.
         Where the state is the newest observation nothing is: it replaces what was seen before.
         """
         if self.state == "observation":
@@ -196,6 +197,9 @@ class Decoder:
             cohort.keep(rows)
         self._cohorts = [cohort for cohort in self._cohorts if cohort.keys]
         fresh = [key for key in keys if key not in cached]
+        if fresh and len(self._cohorts) > 1:  # each costs a pass a token: the small ones are read anew, together with the fresh
+            self._cohorts = [max(self._cohorts, key=lambda cohort: len(cohort.keys))]
+            fresh = [key for key in keys if key not in self._cohorts[0].keys]
         if fresh:
             self._cohorts.append(
                 _Cohort(fresh, [[] for _ in fresh], torch.zeros(len(fresh), 0, dtype=torch.bool, device=self.device))

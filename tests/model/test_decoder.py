@@ -240,6 +240,24 @@ def test_an_episode_whose_past_changed_is_read_again(networks: dict[str, Network
     assert ids == reference(exact, again, 1, combined, False, "transcript")
 
 
+def test_rows_that_are_read_again_at_different_turns_share_a_cohort(networks: dict[str, Network]) -> None:
+    """One after another is told that it said something else, as where a tokenizer spells what was said in other ids."""
+    exact = double(networks)
+    decoder = Decoder(exact, CODEC, CONTEXT, "transcript")
+    episodes = [start(seed) for seed in range(3, 35, 4)]  # of five turns each
+    again = 0
+    for turn in range(4):
+        for index, (episode, ids) in enumerate(zip(episodes, decoder.decode(episodes, combined, False), strict=True)):
+            assert ids == reference(exact, episode, turn, combined, False, "transcript")
+            said = CODEC.decode(ids)
+            other = index % 4 == turn and len(ids) > 1
+            again += other
+            answer(episode, said.translate(str.maketrans("abc", "bca")) if other else said)
+        assert len(decoder._cohorts) <= 2
+        assert sorted(key for cohort in decoder._cohorts for key in cohort.keys) == sorted(("talk", e.seed) for e in episodes)
+    assert again > 3
+
+
 def test_an_episode_may_not_stand_twice_in_a_batch(networks: dict[str, Network]) -> None:
     with pytest.raises(ValueError, match="twice in one batch"):
         Decoder(networks, CODEC, CONTEXT, "transcript").decode([start(1), start(1)], combined, True)
