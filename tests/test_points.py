@@ -23,7 +23,7 @@ from qsft_bench.reproduce import make_figure4
 from tests.pretrained import save_model
 
 SPEC = env_spec("20q")
-AGENTS = ("sft", "ilql", "qsft")
+AGENTS, PAIR = ("sft", "ilql", "qsft"), ("sft", "qsft")
 SIZES = replace(scale("smoke", SPEC), dataset_episodes=40, evaluation_episodes=4)
 POINTS = (
     Point("nano", "10%", replace(SIZES, model="nano")),
@@ -154,20 +154,20 @@ def toy(root: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
 
 def test_points_end_to_end(toy: Pipeline) -> None:
     """Trained one by one from a bare folder, published, and drawn from there when the run is gone."""
-    found = make_figure4(toy, "smoke", AGENTS, only=["own/10%/qsft"])
+    found = make_figure4(toy, "smoke", PAIR, only=["own/10%/qsft"])
     assert list(found["agent"]) == ["qsft"] and list(found["n"]) == [4]  # sft was trained for it, and not evaluated
     run = toy.root / "runs" / "smoke" / "figure4"
     assert (run / "figure4.png").exists() and not (toy.root / "results").exists()
     stamps = {path: path.stat().st_mtime_ns for path in run.glob("own/**/*.safetensors")}
-    found = make_figure4(replace(toy, publishes=True), "smoke", AGENTS)
+    found = make_figure4(replace(toy, publishes=True), "smoke", PAIR)
     assert stamps == {path: path.stat().st_mtime_ns for path in stamps}  # nothing is trained twice
-    assert list(zip(found["model"], found["agent"], strict=True)) == [(m, agent) for m in ("own", "new") for agent in AGENTS]
-    assert found["parameters"].nunique() == 1 and list(found["weights"]) == ["pretrained"] * 3 + ["random"] * 3
-    source = json.loads((run / "points" / "new" / "10%" / "ilql-seed0.json").read_text())
+    assert list(zip(found["model"], found["agent"], strict=True)) == [(m, agent) for m in ("own", "new") for agent in PAIR]
+    assert found["parameters"].nunique() == 1 and list(found["weights"]) == ["pretrained"] * 2 + ["random"] * 2
+    source = json.loads((run / "points" / "new" / "10%" / "qsft-seed0.json").read_text())
     assert source["hardware"] and source["versions"]["torch"] and "random weights" in source["model"]
     for folder in ("runs", "data", "model"):
         (toy.root / folder).rename(toy.root / f"{folder}-gone")
-    again = make_figure4(Pipeline(root=toy.root), "smoke", AGENTS)
+    again = make_figure4(Pipeline(root=toy.root), "smoke", PAIR)
     pd.testing.assert_frame_equal(again, found)
     transcripts = pd.read_parquet(toy.results("smoke") / "figure4" / "own" / "10%" / "qsft-seed0.transcripts.parquet")
     assert transcripts["seed"].nunique() == 4

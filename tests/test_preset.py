@@ -8,7 +8,7 @@ import pytest
 
 from qsft_bench.errors import BenchError
 from qsft_bench.model.network import SIZES
-from qsft_bench.preset import preset_names, scale
+from qsft_bench.preset import figure4, preset_names, scale
 from qsft_bench.registry import env_names, env_spec
 
 
@@ -34,6 +34,29 @@ def test_the_environment_overrides_the_preset() -> None:
     spec = replace(env_spec("wordle"), scales={"smoke": {"dataset_episodes": 3}})
     assert scale("smoke", spec).dataset_episodes == 3
     assert scale("smoke", spec).steps == scale("smoke", env_spec("wordle")).steps
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_figure_4_of_every_preset(preset: str) -> None:
+    spec = env_spec("20q")
+    found = figure4(preset, spec)
+    assert {point.model for point in found.points if point.share == found.share} == {point.model for point in found.points}
+    assert set(found.companion) <= {point.model for point in found.points}
+    for point in found.points:
+        assert point.scale.dataset_episodes >= point.scale.batch_size and point.scale.steps > 0
+        assert 1 <= point.scale.evaluation_episodes <= len(spec.test_seeds)
+    pairs = [[point for point in found.points if point.model == model] for model in found.companion]
+    for pretrained, drawn in zip(*pairs, strict=True) if pairs else ():
+        assert drawn.scale.model == f"random:{pretrained.scale.model}"
+        rate = pretrained.scale.learning_rate
+        assert replace(drawn.scale, model=pretrained.scale.model, learning_rate=rate) == pretrained.scale
+
+
+def test_a_share_is_of_the_games_and_overrides_the_model() -> None:
+    small = {(point.model, point.share): point.scale for point in figure4("small", env_spec("20q")).points}
+    assert small["nano", "10%"].dataset_episodes == 10_000 and small["smollm2", "1%"].dataset_episodes == 1_000
+    assert small["smollm2", "1%"].steps < small["smollm2", "10%"].steps
+    assert small["nano", "10%"].options == scale("small", env_spec("20q")).options != small["smollm2", "10%"].options
 
 
 def test_unknown_names() -> None:

@@ -50,6 +50,11 @@ def square(number: int, said: Callable[..., None] = lambda *arguments: None) -> 
     return number * number, os.getpid()
 
 
+def noted(log: list[str], name: str) -> str:
+    log.append(name)
+    return name.upper()
+
+
 def dies(marks: Path, times: int) -> str:
     """Ends its process as `kill -9` does, the first `times` times that it is called."""
     before = len(list(marks.iterdir()))
@@ -148,3 +153,12 @@ def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         while alive(worker) and time.monotonic() < deadline:
             time.sleep(0.01)
         assert not alive(worker)
+
+
+def test_a_task_is_begun_once_what_it_needs_has_finished() -> None:
+    log: list[str] = []
+    needs = {"play": ["train"], "train": ["data"], "data": ["there already"], "other": []}
+    with workers() as pool:
+        found = dict(pool.in_order({name: (noted, (log, name)) for name in needs}, needs))
+    assert found == {name: name.upper() for name in needs}
+    assert log.index("data") < log.index("train") < log.index("play")

@@ -114,6 +114,42 @@ def test_a_tied_matrix_stays_tied_and_the_twin_is_its_own(models: dict[str, Path
     assert "heads.policy.linear.weight" in make(models["untied"], "full").state_dict()
 
 
+def test_random_weights_have_the_architecture_and_are_drawn_from_the_seed(
+    models: dict[str, Path], episodes: EpisodeDataset, tmp_path: Path
+) -> None:
+    data = tokens(episodes, models["llama"], tmp_path)  # its tokenizer
+    scale = replace(sizes(models["llama"], "full", steps=1), model=f"random:{models['llama']}", learning_rate=0.0)
+
+    def start(seed: int, model: str = scale.model) -> dict[str, torch.Tensor]:
+        run = toys.run_in(tmp_path / str(seed), replace(scale, model=model), agent="sft", seed=seed)
+        return built(SFT, data, run).networks["policy"].state_dict()
+
+    drawn, real = start(1), start(1, str(models["llama"]))
+    assert {key: value.shape for key, value in drawn.items()} == {key: value.shape for key, value in real.items()}
+    assert all(torch.equal(value, start(1)[key]) for key, value in drawn.items())
+    matrices = [key for key, value in real.items() if value.ndim == 2]
+    for other in (real, start(2)):
+        assert not any(torch.allclose(drawn[key], other[key], atol=1e-3) for key in matrices)
+    as_made = start(0)  # `save_model` drew the model itself from seed 0: these are its own code's random weights
+    assert all(torch.equal(value, as_made[key]) for key, value in real.items())
+
+
+def test_every_agent_starts_from_random_weights_too(models: dict[str, Path], episodes: EpisodeDataset, tmp_path: Path) -> None:
+    model = f"random:{models['llama']}"
+    data = tokenise(episodes, tmp_path, codec=f"pretrained:{model}", context=32, state="transcript", discount=1.0)
+    scale = replace(sizes(models["llama"], "full", steps=2), model=model)
+    for name in ("sft", "ilql", "qsft"):
+        agent = toys.trained(name, data, tmp_path, scale)
+        loaded = type(agent).load(tmp_path / name)
+        key = agent.played()[0]
+        assert all(
+            torch.equal(a, b) for a, b in zip(agent.networks[key].parameters(), loaded.networks[key].parameters(), strict=True)
+        )
+        assert "random weights" in agent.meta["training"]["model"]
+    with pytest.raises(BenchError, match=r"random, and to keep some of them frozen makes no sense; use full"):
+        toys.trained("sft", data, tmp_path / "lora", replace(scale, tuning="lora:4"))
+
+
 # One base ---------------------------------------------------------------------------------------------------------------
 
 
