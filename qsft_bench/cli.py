@@ -479,6 +479,10 @@ class FigureVerb:
         from qsft_bench.reproduce import make_figure3, make_figure4
 
         chosen = self.results
+        if self.number == 3 and (self.only or self.publish):
+            raise BenchError(
+                "--only and --publish are of figure 4; the curves of figure 3 are put beside the results by themselves"
+            )
         with _progress(_pipeline(chosen.where, source=chosen.source, publishes=self.publish)) as running:
             if self.number == 3:
                 found = make_figure3(running, chosen.preset, chosen.agents, chosen.seeds)

@@ -142,6 +142,8 @@ def make_figure4(
     began = time.monotonic()
     spec, compared = env_spec(FIGURE_4_ENV), figure4(preset, env_spec(FIGURE_4_ENV))
     trainings = range(seeds or scale(preset, spec).training_seeds)
+    for agent in agents:
+        _learner(Cell(agent, spec.name))
     everything = [
         points.Trained(point, Cell(agent, spec.name, "base", preset, seed))
         for point in compared.points
@@ -282,7 +284,7 @@ def _learner(cell: Cell) -> Any:
         BenchError: it does not train.
     """
     if not learns(cell.agent):
-        raise BenchError(f"{cell.agent} does not train and has no learning curve; name an agent that does")
+        raise BenchError(f"{cell.agent} does not train and has no place in this figure; name an agent that does")
     return agent_class(cell.agent)
 
 

@@ -134,7 +134,13 @@ def test_what_exists(capsys: pytest.CaptureFixture[str]) -> None:
         (["watch", "--agent", "random", "--env", "pick-place", "--out", "a.avi"], "a.avi: a film is a .gif or an .mp4"),
         (["watch", "--agent", "random", "--env", "pick-place", "--episode", "-1"], "pick_place has test episodes 0 to"),
         (["figure", "3", "--preset", "smoke", "--agents", "sfft"], "unknown agent 'sfft'; did you mean sft"),
-        (["figure", "3", "--publish"], "unknown option '--publish'; "),
+        (["figure", "3", "--publish"], "--only and --publish are of figure 4"),
+        (
+            ["figure", "4", "--preset", "smoke", "--from", "scratch", "--only", "nani"],
+            "no point of the figure is called 'nani'",
+        ),
+        (["figure", "4", "--preset", "smoke"], "results/smoke/figure4 holds no point of Figure 4; "),
+        (["figure", "4", "--preset", "smoke", "--agents", "random"], "random does not train"),
         (["data", "show", "nowhere"], "nowhere holds no dataset; make one with `qsft-bench data generate`"),
     ],
 )
