@@ -29,7 +29,7 @@ from qsft_bench.spec import EnvSpec
 
 MAX_TOKENS = 256  # of a thought and an action together
 HISTORY = 6000  # characters of the episode that the model reads; the oldest turns drop out first
-FORMATS = frozenset({"observation", "action"})  # options that choose how texts are written
+FORMATS = frozenset({"observation", "action", "obs"})  # options that choose how texts are written, and images beside them
 STOP = "\nObservation:"  # what follows is the environment's to say
 ACTION = re.compile(r"^[ \t]*Action:[ \t]*(\S.*)$", re.MULTILINE)
 TASK = """\
@@ -78,7 +78,7 @@ class React(Agent):
 
     @classmethod
     def env_options(cls, options: dict[str, Any]) -> dict[str, Any]:
-        """`options` without those that choose how texts are written: rules and examples are in the environment's own format."""
+        """`options` without those that choose how texts are written, and images: it reads the environment's own text."""
         return {name: value for name, value in options.items() if name not in FORMATS}
 
     @property

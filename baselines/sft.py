@@ -41,8 +41,8 @@ class SFT(TokenAgent):
 
     def build(self, data: TokenDataset, run: Run) -> None:
         slots = data.codec.slots and replace(data.codec.slots, sees=self.config.sees)
-        if slots is None and self.config.sees != "both":
-            raise BenchError(f"sft: {data.env} has nothing but text: there is no {self.config.sees} to be shown alone")
+        if self.config.sees != "both" and not (slots and slots.numbers):
+            raise BenchError(f"sft: {data.env} has no numbers beside images: there is no {self.config.sees} to be shown alone")
         self.networks["policy"] = self.network(data, run, {"policy": Head(data.codec.outputs)}, slots)
 
     def loss(self, batch: TokenBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

@@ -109,7 +109,7 @@ def _compared(network: Network, codec: Codec, turns: int, rival: Player, seed: i
         result.anew += time.process_time() - between
         result.cached += between - began
         result.same += sum(mine == theirs for mine, theirs in zip(found, expected, strict=True))
-        prompts = np.array([len(prompt(codec, episode, turn, CONTEXT, "transcript")) for episode in episodes])
+        prompts = np.array([len(prompt(codec, episode, turn, CONTEXT, "transcript").ids) for episode in episodes])
         ends = prompts + [len(ids) - 1 for ids in found]  # the last token of an action is fed with the next prompt
         result.fed += int((ends - known).sum())
         result.read += int(ends.sum())
@@ -155,7 +155,7 @@ def language_model(network: Network, codec: Codec) -> GPT2LMHeadModel:
 @torch.inference_mode()
 def generate(model: GPT2LMHeadModel, codec: Codec, episodes: Sequence[Episode]) -> list[list[int]]:
     """One action for each episode, all in one padded batch, from the whole transcript."""
-    prompts = [prompt(codec, episode, len(episode.turns) - 1, CONTEXT, "transcript") for episode in episodes]
+    prompts = [prompt(codec, episode, len(episode.turns) - 1, CONTEXT, "transcript").ids for episode in episodes]
     width = max(map(len, prompts))
     ids = torch.tensor([[PAD] * (width - len(row)) + row for row in prompts])
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts])

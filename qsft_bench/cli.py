@@ -7,8 +7,8 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, make_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -106,8 +106,6 @@ class DataGenerate:
     where: OmitArgPrefixes[Where] = Where()
 
     def run(self) -> None:
-        from dataclasses import replace
-
         from qsft_bench.evaluate import Cell
         from qsft_bench.registry import env_names, env_spec
 
@@ -619,6 +617,7 @@ def _agent_options(verb: str, prog: str, summary: str, arguments: Sequence[str])
     cls: Any = agent_class(first.agent)
     spec = env_spec(first.env)
     sizes = scale(first.preset, spec)
+    sizes = replace(sizes, options={**sizes.options, **_own_defaults(spec, sizes.options, arguments)})
     fields: list[Any] = [
         ("agent", str),
         ("task", OmitArgPrefixes[Task]),
@@ -661,6 +660,17 @@ def _agent_options(verb: str, prog: str, summary: str, arguments: Sequence[str])
     return _parse(make_dataclass(verb, fields, frozen=True), prog, arguments, summary)
 
 
+def _own_defaults(spec: EnvSpec, options: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
+    """What the environment's options are that `arguments` set and the preset's `options` lack: only these become the cell's."""
+    prefix = "--scale.options."
+    names = {word.removeprefix(prefix).partition("=")[0].replace("-", "_") for word in arguments if word.startswith(prefix)}
+    if names <= options.keys():
+        return {}
+    from qsft_bench.registry import env_defaults
+
+    return {name: value for name, value in env_defaults(spec).items() if name in names - options.keys() and value is not None}
+
+
 @dataclass(frozen=True)
 class _Choice:
     """What decides which further options there are."""
@@ -691,8 +701,6 @@ def _parse(options: Any, prog: str, arguments: Sequence[str], description: str |
 
 
 def _cell(options: Any) -> tuple[Pipeline, Cell]:
-    from dataclasses import replace
-
     from qsft_bench import ranks
     from qsft_bench.dataset.store import EpisodeDataset
     from qsft_bench.evaluate import Cell
@@ -743,7 +751,6 @@ class _progress:  # noqa: N801 - used as a function
         self.display = ProgressDisplay()
 
     def __enter__(self) -> Pipeline:
-        from dataclasses import replace
 
         from qsft_bench import ranks
 

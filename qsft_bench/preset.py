@@ -18,7 +18,8 @@ class Scale:
 
     Attributes:
         summary: one line for people; printed with every table.
-        options: keyword arguments of the environment (observation format and the like).
+        options: keyword arguments of the environment (observation format and the like); those that a preset does not set have
+            the environment's defaults, and `--scale.options.NAME VALUE` sets any of them.
         codec: how episodes become tokens: `words`, `characters` or `control:<bins>`; a pretrained model brings its own.
         dataset_episodes: episodes of behaviour data.
         model: size name of a backbone from random weights (`qsft_bench.model.network.SIZES`); or a pretrained one: a folder, a

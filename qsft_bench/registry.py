@@ -81,6 +81,22 @@ def make_env(spec: EnvSpec, **options: Any) -> gymnasium.Env:
         raise BenchError(f"{spec.name} does not take these options: {error}") from error
 
 
+def env_defaults(spec: EnvSpec) -> dict[str, Any]:
+    """The environment's own keyword arguments and their defaults.
+
+    Raises:
+        BenchError: a package it needs is missing.
+    """
+    import gymnasium
+
+    try:
+        made = gymnasium.envs.registration.load_env_creator(str(gymnasium.spec(spec.id).entry_point))
+    except ImportError as error:
+        raise BenchError(f"{spec.name} cannot start: {error}; `qsft-bench doctor` says how to install it") from error
+    parameters = inspect.signature(made).parameters
+    return {name: each.default for name, each in parameters.items() if each.default is not each.empty}
+
+
 def attribute(target: str) -> Any:
     """What `module:attribute` names."""
     module, _, name = target.partition(":")

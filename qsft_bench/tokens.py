@@ -11,15 +11,23 @@ action                      a0                           a1
 position            p0                            p1               the token whose output predicts the action
 successor                   a0 -> a1                     a1 -> -1 (done)
 ```
+
+An image stands before the text that came with it: what an action follows from at once is the newest line, as without images,
+and what is cut where an observation is too long is the end of its text, never an image.
+
+```
+row      <bos> image x image_tokens Wordle :\\n  hovel\\n image x image_tokens 1hb 2ob 3vy 4eg 5lg\\n  level\\n ...
+```
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -46,13 +54,13 @@ def normalise(value: Any, bounds: Sequence[float]) -> Any:
 
 @dataclass(frozen=True)
 class Slots:
-    """What a row holds beside token ids, each observation once: an image as several tokens, and measured numbers as one.
+    """What a row holds beside token ids, for every observation: an image as several tokens, and measured numbers as one.
 
     Attributes:
         image: its shape, (height, width, 3).
         image_tokens: how many tokens it takes in a row; a network's stem makes them.
-        numbers: how many numbers there are.
-        image_id, numbers_id: the ids that keep their places in a row.
+        numbers: how many numbers there are, 0 for none.
+        image_id, numbers_id: the ids that keep their places in a row; without numbers, the latter is none (-1).
         sees: what a network is shown, `both`, `image` or `numbers`; the other is blank (to find out what can be learned from).
     """
 
@@ -62,6 +70,11 @@ class Slots:
     image_id: int
     numbers_id: int
     sees: Literal["both", "image", "numbers"] = "both"
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """What keeps the places of one observation."""
+        return (self.image_id,) * self.image_tokens + ((self.numbers_id,) if self.numbers else ())
 
 
 class Codec(ABC):
@@ -140,6 +153,8 @@ class TextCodec(Codec):
         vocabulary: the pieces, without the special ids; those of actions first.
         action_pieces: how many of them occur in actions.
         action_limit: the most tokens of one action.
+        image: shape of the image that comes with every text, (height, width, 3), or None where there is text alone.
+        image_tokens: how many tokens an image takes.
     """
 
     PATTERNS: ClassVar[Mapping[str, re.Pattern[str]]] = {
@@ -147,12 +162,23 @@ class TextCodec(Codec):
         "characters": re.compile(r".", re.DOTALL),
     }
 
-    def __init__(self, level: str, vocabulary: Sequence[str], action_pieces: int, action_limit: int) -> None:
+    def __init__(
+        self,
+        level: str,
+        vocabulary: Sequence[str],
+        action_pieces: int,
+        action_limit: int,
+        image: Sequence[int] | None = None,
+        image_tokens: int = IMAGE_TOKENS,
+    ) -> None:
         self.level = level
         self.vocabulary = tuple(vocabulary)
         self.action_pieces = action_pieces
         self.action_limit = action_limit
         self.size = len(SPECIAL) + len(self.vocabulary)
+        if image is not None:
+            self.slots = _image_alone(image, image_tokens, self.size)
+            self.size += 1
         self.outputs = len(SPECIAL) + action_pieces
         self.ends = np.array([False] * len(SPECIAL) + [piece.endswith("\n") for piece in self.vocabulary[:action_pieces]])
         self.playable = np.arange(self.outputs) >= len(SPECIAL)
@@ -165,12 +191,20 @@ class TextCodec(Codec):
         return cls.PATTERNS[level].findall(text)
 
     @classmethod
-    def learn(cls, level: str, texts: Mapping[str, int], actions: Iterable[str], limit: int = 4096) -> Self:
+    def learn(
+        cls,
+        level: str,
+        texts: Mapping[str, int],
+        actions: Iterable[str],
+        limit: int = 4096,
+        image: Sequence[int] | None = None,
+    ) -> Self:
         """The most frequent pieces of `texts` (text -> count), ties by alphabet.
 
         Args:
             actions: every different action among the texts.
             limit: most ids, the special ones included.
+            image: shape of the image that comes with every text, or None.
 
         Raises:
             BenchError: unknown level, or no text at all.
@@ -187,22 +221,24 @@ class TextCodec(Codec):
         spoken = [cls.pieces(level, action) for action in actions]
         speech = {piece for pieces in spoken for piece in pieces}
         vocabulary = sorted(kept, key=lambda piece: (piece not in speech, piece))
-        return cls(level, vocabulary, len(speech & set(kept)), max([1, *map(len, spoken)]))
+        return cls(level, vocabulary, len(speech & set(kept)), max([1, *map(len, spoken)]), image)
 
     def observation(self, observation: Observation) -> tuple[int, ...]:
-        if not isinstance(observation, str):
-            raise BenchError(f"the {self.level} codec takes text, not {type(observation).__name__}")
-        found = self._cache.get(observation)
+        places, text = _places_and_text(observation, self.slots, f"the {self.level} codec")
+        return places + self._read(text)
+
+    def _read(self, text: str) -> tuple[int, ...]:
+        found = self._cache.get(text)
         if found is None:
-            found = tuple(self._ids.get(piece, UNKNOWN) for piece in self.pieces(self.level, observation))
+            found = tuple(self._ids.get(piece, UNKNOWN) for piece in self.pieces(self.level, text))
             if len(self._cache) < 1_000_000:
-                self._cache[observation] = found
+                self._cache[text] = found
         return found
 
     def action(self, action: Action) -> tuple[int, ...]:
         if not isinstance(action, str):
             raise BenchError(f"the {self.level} codec takes text, not {type(action).__name__}")
-        ids = self.observation(action)[: self.action_limit] or (UNKNOWN,)
+        ids = self._read(action)[: self.action_limit] or (UNKNOWN,)
         return tuple(k if k < self.outputs else UNKNOWN for k in ids)
 
     def spell(self, text: str) -> tuple[int, ...] | None:
@@ -221,6 +257,7 @@ class TextCodec(Codec):
             "vocabulary": list(self.vocabulary),
             "action_pieces": self.action_pieces,
             "action_limit": self.action_limit,
+            **_image_config(self.slots),
         }
 
 
@@ -285,12 +322,14 @@ class PretrainedCodec(Codec):
         self._cache: dict[str, tuple[int, ...]] = {}
 
     @classmethod
-    def learn(cls, model: str, actions: Iterable[str]) -> Self:
+    def learn(cls, model: str, actions: Iterable[str], image: Sequence[int] | None = None) -> Self:
         """The model's tokenizer, with the longest of `actions` as the limit.
 
         Raises:
             BenchError: an action does not survive it.
         """
+        if image is not None:
+            raise BenchError(f"{model} reads text, not images; choose one of the sizes from random weights")
         codec = cls(model, 1)
         for action in sorted(actions):
             ids = codec.observation(action)
@@ -360,7 +399,6 @@ class ControlCodec(Codec):
         self.slots: Slots = Slots((height, width, channels), image_tokens, numbers, self.outputs, self.outputs + 1)
         self.ends = np.zeros(self.outputs, bool)
         self.playable = np.arange(self.outputs) >= len(SPECIAL)
-        self._observation = (self.slots.image_id,) * image_tokens + (self.slots.numbers_id,)
 
     @classmethod
     def learn(cls, bins: int, episode: Episode) -> Self:
@@ -376,13 +414,8 @@ class ControlCodec(Codec):
         return cls(bins, len(turn.action), image.shape, len(numbers))
 
     def observation(self, observation: Observation) -> tuple[int, ...]:
-        image, numbers = seen(observation)
-        if image.shape != self.slots.image or numbers.shape != (self.slots.numbers,):
-            raise BenchError(
-                f"an observation has an image of {image.shape} and {numbers.shape} numbers, where these agents learned from "
-                f"{self.slots.image} and {(self.slots.numbers,)}; make the environment with the options of the data"
-            )
-        return self._observation
+        _check_seen(observation, self.slots)
+        return self.slots.ids
 
     def action(self, action: Action) -> tuple[int, ...]:
         values = np.asarray(action, dtype=np.float32)
@@ -411,14 +444,54 @@ class ControlCodec(Codec):
 
 
 def seen(observation: Observation) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Image (H, W, 3) and numbers (P,) of an observation that is a mapping of `image` and `proprio`.
+    """Image (H, W, 3) and numbers (P,) of an observation that is a mapping with an `image`, and with `proprio` or none (P = 0).
 
     Raises:
         BenchError: it is something else.
     """
-    if not isinstance(observation, Mapping) or not {"image", "proprio"} <= observation.keys():
-        raise BenchError(f"the control codec takes observations of `image` and `proprio`, not {type(observation).__name__}")
-    return np.asarray(observation["image"], np.uint8), np.asarray(observation["proprio"], np.float32)
+    if not isinstance(observation, Mapping) or "image" not in observation:
+        raise BenchError(f"an observation with an image is needed, not {type(observation).__name__}")
+    return np.asarray(observation["image"], np.uint8), np.asarray(observation.get("proprio", ()), np.float32)
+
+
+def _check_seen(observation: Observation, slots: Slots) -> None:
+    """Refuse an observation that does not fit the slots."""
+    image, numbers = seen(observation)
+    if image.shape != slots.image or numbers.shape != (slots.numbers,):
+        raise BenchError(
+            f"an observation has an image of {image.shape} and {numbers.shape} numbers, where these agents learned from "
+            f"{slots.image} and {(slots.numbers,)}; make the environment with the options of the data"
+        )
+
+
+def _places_and_text(observation: Observation, slots: Slots | None, reader: str) -> tuple[tuple[int, ...], str]:
+    """The ids that keep an image's place, and the text, of an observation that is text, or a mapping of `text` and `image`.
+
+    Raises:
+        BenchError: it is not what `reader` learned from.
+    """
+    if slots is None:
+        if not isinstance(observation, str):
+            what = "text and an image" if isinstance(observation, Mapping) else type(observation).__name__
+            raise BenchError(f"{reader} takes text, not {what}; make the environment with the options of the data")
+        return (), observation
+    if not isinstance(observation, Mapping) or not isinstance(observation.get("text"), str):
+        raise BenchError(
+            f"{reader} takes text with an image of {slots.image}, not {brief(observation)[:80]}; make the environment with the "
+            "options of the data"
+        )
+    _check_seen(observation, slots)
+    return slots.ids, observation["text"]
+
+
+def _image_alone(image: Sequence[int], image_tokens: int, image_id: int) -> Slots:
+    height, width, channels = image
+    return Slots((height, width, channels), image_tokens, 0, image_id, -1)
+
+
+def _image_config(slots: Slots | None) -> dict[str, Any]:
+    """What a text codec's configuration says of images; nothing where there are none."""
+    return {} if slots is None else {"image": list(slots.image), "image_tokens": slots.image_tokens}
 
 
 def codec_from_config(config: Mapping[str, Any]) -> Codec:
@@ -436,34 +509,41 @@ def codec_from_config(config: Mapping[str, Any]) -> Codec:
         raise BenchError("this codec was made by another version of qsft-bench; make the dataset's tokens again")
     if kind == "control":
         return ControlCodec(*(config[name] for name in ("bins", "dimensions", "image", "numbers", "image_tokens")))
-    return TextCodec(config["level"], config["vocabulary"], config["action_pieces"], config["action_limit"])
+    pictured = {name: config[name] for name in ("image", "image_tokens") if name in config}
+    return TextCodec(*(config[name] for name in ("level", "vocabulary", "action_pieces", "action_limit")), **pictured)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One model input: `ids`, of which the tokens at `actions` (turn, first, last + 1) are learned or chosen."""
+    """One model input: `ids`, of which the tokens at `actions` (turn, first, last + 1) are learned or chosen.
+
+    Attributes:
+        shown: the turns whose observations stand in it, in order; where these hold images, each has its places.
+    """
 
     ids: list[int]
-    actions: list[tuple[int, int, int]]
+    shown: list[int]
+    actions: list[tuple[int, int, int]] = field(default_factory=list)
 
 
-def prompt(codec: Codec, episode: Episode, turn: int, context: int, state: Literal["transcript", "observation"]) -> list[int]:
-    """Ids that stand before the action of `turn`, in training and in play alike.
+def prompt(codec: Codec, episode: Episode, turn: int, context: int, state: Literal["transcript", "observation"]) -> Row:
+    """What stands before the action of `turn`, in training and in play alike: a row without actions.
 
-    At most `context - codec.action_limit` of them. Where the state is the transcript and it is longer, the instruction
-    (the first observation, at most half of the room) stays and whole turns are dropped from the oldest on; an observation
-    that alone is too long is cut at its end.
+    At most `context - codec.action_limit` ids. Where the state is the transcript and it is longer, the instruction (the first
+    observation, at most half of the room) stays and whole turns are dropped from the oldest on, with their images; an
+    observation that alone is too long is cut at its end.
     """
     room = context - codec.action_limit - 1
     newest = codec.observation(episode.turns[turn].observation)
     if state == "observation":
-        return [codec.bos, *newest[:room]]
+        return Row([codec.bos, *newest[:room]], [turn])
     instruction = codec.observation(episode.turns[0].observation)[: room // 2]
     if turn == 0:
-        return [codec.bos, *instruction]
+        return Row([codec.bos, *instruction], [0])
     newest = newest[: room - len(instruction)]
     kept: list[tuple[int, ...]] = [newest]
     used = len(instruction) + len(newest)
+    oldest = turn
     for earlier in range(turn - 1, -1, -1):
         action = codec.action(_taken(episode, earlier))
         observation = codec.observation(episode.turns[earlier].observation) if earlier else ()
@@ -471,7 +551,9 @@ def prompt(codec: Codec, episode: Episode, turn: int, context: int, state: Liter
         if used > room:
             break
         kept += [action, observation]
-    return [codec.bos, *instruction, *(token for piece in reversed(kept) for token in piece)]
+        oldest = max(1, earlier)
+    ids = [codec.bos, *instruction, *(token for piece in reversed(kept) for token in piece)]
+    return Row(ids, [0, *range(oldest, turn + 1)])
 
 
 def rows(codec: Codec, episode: Episode, context: int, state: Literal["transcript", "observation"]) -> Iterator[Row]:
@@ -483,13 +565,16 @@ def rows(codec: Codec, episode: Episode, context: int, state: Literal["transcrip
             grown = row.ids + list(codec.observation(episode.turns[turn].observation))
             if len(grown) + codec.action_limit <= context and row.actions[0][0] == 0:
                 row.ids[:] = grown
+                row.shown.append(turn)
                 row.actions.append((turn, len(grown), len(grown) + len(action)))
                 row.ids.extend(action)
                 continue
         if row is not None:
             yield row
-        ids = prompt(codec, episode, turn, context, state)
-        row = Row([*ids, *action], [(turn, len(ids), len(ids) + len(action))])
+        row = prompt(codec, episode, turn, context, state)
+        first = len(row.ids)
+        row.actions.append((turn, first, first + len(action)))
+        row.ids.extend(action)
     if row is not None:
         yield row
 
@@ -499,6 +584,31 @@ def _taken(episode: Episode, turn: int) -> Action:
     if action is None:
         raise ValueError(f"turn {turn} of episode {episode.seed} has no action")
     return action
+
+
+class Frames:
+    """Images by index, in memory.
+
+    Attributes:
+        images: (height, width, 3) each, at its index.
+    """
+
+    def __init__(self) -> None:
+        self.images: list[NDArray[np.uint8]] = []
+        self._known: dict[bytes, int] = {}
+
+    def add(self, image: NDArray[np.uint8]) -> int:
+        """The index of `image`, which is kept unless an equal one is."""
+        digest = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+        index = self._known.get(digest)
+        if index is None:
+            index = self._known[digest] = self.keep(image)
+        return index
+
+    def keep(self, image: NDArray[np.uint8]) -> int:
+        """Keep `image`, whatever there is."""
+        self.images.append(image)
+        return len(self.images) - 1
 
 
 @dataclass
@@ -517,7 +627,10 @@ class TokenArrays:
         return_to_go: (A,) normalised discounted return from it on.
         log_likelihood: (A,) the behaviour's exact log-likelihood of the utterance it ends, NaN elsewhere or unknown.
         episode_return: (E,) undiscounted return in the environment's own unit.
-        images: (R, height, width, 3) what each row sees, and numbers: (R, P); None where observations are text.
+        images: (F, height, width, 3) every different image once, numbers: (O, P) of the observations in the rows, one row after
+            another; each None where there are none.
+        frame: (O,) which of the images each observation has, row_frame: (R + 1,) first observation of each row; both None where
+            the state is the newest observation: row r then shows image r.
     """
 
     ids: NDArray[np.integer]
@@ -533,11 +646,19 @@ class TokenArrays:
     episode_return: NDArray[np.float32]
     images: NDArray[np.uint8] | None = None
     numbers: NDArray[np.float32] | None = None
+    frame: NDArray[np.uint32] | None = None
+    row_frame: NDArray[np.int64] | None = None
 
     @classmethod
-    def names(cls, slots: bool = False) -> list[str]:
-        """The names of the arrays that there are without slots, or with them."""
-        return [field.name for field in fields(cls) if slots or field.name not in ("images", "numbers")]
+    def names(cls, slots: Slots | None = None, state: Literal["transcript", "observation"] = "transcript") -> list[str]:
+        """The names of the arrays that there are."""
+        shown = {
+            "images": slots is not None,
+            "numbers": slots is not None and slots.numbers > 0,
+            "frame": slots is not None and state == "transcript",
+            "row_frame": slots is not None and state == "transcript",
+        }
+        return [field.name for field in fields(cls) if shown.get(field.name, True)]
 
     @classmethod
     def encode(
@@ -549,6 +670,7 @@ class TokenArrays:
         state: Literal["transcript", "observation"],
         discount: float,
         return_bounds: tuple[float, float],
+        frames: Frames | None = None,
     ) -> Self:
         """Encode finished episodes.
 
@@ -557,8 +679,11 @@ class TokenArrays:
         discount 1, the whole return is paid at the last token; elsewhere every reward is paid where it fell and the offset at
         the end.
 
+        Args:
+            frames: keeps the images, whose indices then go on from those that it has; `images` if not given.
+
         Raises:
-            BenchError: no episode, no room for an action, or the bounds do not bound anything.
+            BenchError: no episode, no room for an action or for images, or the bounds do not bound anything.
         """
         low, high = return_bounds
         if context < codec.action_limit + 2:
@@ -567,10 +692,15 @@ class TokenArrays:
             )
         if not high > low:
             raise BenchError(f"every episode returned {low}: there is nothing to learn values from; use another dataset")
-        if codec.slots is not None and state != "observation":
-            raise BenchError("images are read where the state is the newest observation; a transcript of them is not built yet")
+        room = (context - codec.action_limit - 1) // (2 if state == "transcript" else 1)  # for any one observation, at least
+        if codec.slots is not None and room < len(codec.slots.ids):
+            raise BenchError(
+                f"a context of {context} has no room for images of {codec.slots.image_tokens} tokens beside actions of "
+                f"{codec.action_limit}; choose a larger one (--scale.context)"
+            )
         at_end = state == "transcript" and discount == 1
-        frames = []
+        kept = Frames() if frames is None else frames
+        frame, numbers, row_frame = [], [], [0]
         dtype = np.uint16 if codec.size <= 2**16 else np.uint32
         ids: list[int] = []
         row_start, row_action, episode_row = [0], [0], [0]
@@ -596,8 +726,11 @@ class TokenArrays:
                     to_go += [future[turn]] * count
                     known = episode.turns[turn].log_likelihood
                     likelihood += [np.nan] * (count - 1) + [np.nan if known is None else known]
-                    if codec.slots is not None:
-                        frames.append(seen(episode.turns[turn].observation))
+                for turn in row.shown if codec.slots is not None else ():
+                    image, measured = seen(episode.turns[turn].observation)
+                    frame.append(kept.add(image) if state == "transcript" else kept.keep(image))
+                    numbers.append(measured)
+                row_frame.append(len(frame))
                 row_start.append(len(ids))
                 row_action.append(len(place))
             episode_row.append(len(row_start) - 1)
@@ -616,8 +749,10 @@ class TokenArrays:
             return_to_go=np.array(to_go, np.float32),
             log_likelihood=np.array(likelihood, np.float32),
             episode_return=np.array(returns, np.float32),
-            images=np.stack([image for image, _ in frames]) if frames else None,
-            numbers=np.stack([numbers for _, numbers in frames]) if frames else None,
+            images=np.stack(kept.images) if kept.images else None,
+            numbers=np.stack(numbers) if codec.slots is not None and codec.slots.numbers else None,
+            frame=np.array(frame, np.uint32) if codec.slots is not None and state == "transcript" else None,
+            row_frame=np.array(row_frame, np.int64) if codec.slots is not None and state == "transcript" else None,
         )
 
     def windows(self, episodes: NDArray[np.int64] | None = None, length: int = 16) -> NDArray[np.int64]:
@@ -659,6 +794,7 @@ class TokenArrays:
         followed = np.zeros(len(source), bool)
         followed[:-1] = window[batch_row[1:]] == window[batch_row[:-1]]
         last = self.last[source]
+        images, numbers = self._shown(row)
         return TokenBatch(
             ids=torch.from_numpy(ids),
             mask=torch.from_numpy(inside),
@@ -674,9 +810,20 @@ class TokenArrays:
             done=torch.from_numpy(done),
             successor=torch.from_numpy(np.where(followed & ~done, index + 1, -1)),
             learn=torch.from_numpy(learn_row[batch_row] & (done | followed)),
-            images=None if self.images is None else torch.from_numpy(self.images[row]),
-            numbers=None if self.numbers is None else torch.from_numpy(self.numbers[row]),
+            images=images,
+            numbers=numbers,
         )
+
+    def _shown(self, row: NDArray[np.int64]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Images and numbers of the observations in the rows, one row after another."""
+        if self.images is None:
+            return None, None
+        place = row
+        if self.row_frame is not None:
+            counts = self.row_frame[row + 1] - self.row_frame[row]
+            place = np.repeat(self.row_frame[row], counts) + _ranges(counts)
+        images = self.images[place if self.frame is None else self.frame[place]]
+        return torch.from_numpy(images), None if self.numbers is None else torch.from_numpy(self.numbers[place])
 
 
 def _ranges(counts: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -702,7 +849,8 @@ class TokenBatch:
         done: (K,) whether the episode ends with it.
         successor: (K,) index into K of the next action token, -1 at the end.
         learn: (K,) whether it carries loss (false where it only serves as a successor).
-        images: (B, height, width, 3) uint8 and numbers: (B, P), what fills each row's slots; None where rows are text.
+        images: (N, height, width, 3) uint8 and numbers: (N, P) of the N observations in the rows, one row after another: what
+            fills the rows' slots; None where there are none.
     """
 
     ids: torch.Tensor

@@ -99,10 +99,36 @@ def control_episode(length: int, seed: int = 5, bins: int = 5, size: int = 12, s
 
 def control_data(directory: Path, episodes: Sequence[Episode], bins: int = 5) -> TokenDataset:
     """The tokens of `control_episode`s, by way of a dataset on disk."""
+    settings: dict[str, Any] = {"context": 16, "state": "observation", "discount": 0.9}
+    return tokenise(dataset_of(directory, episodes), directory / "tokens", codec=f"control:{bins}", **settings)
+
+
+def picture_episode(length: int, seed: int = 5, size: int = 12, pictures: int = 4) -> Episode:
+    """A finished episode of text and images (size, size, 3), of which there are `pictures` in all, drawn from `seed`.
+
+    All but the first observation say the same: only the image tells them apart.
+    """
+    rng = np.random.default_rng(seed)
+
+    def seen(text: str) -> dict[str, Any]:
+        picture = np.random.default_rng(int(rng.integers(pictures)))
+        return {"text": text, "image": picture.integers(0, 256, (size, size, 3), np.uint8)}
+
+    turns = [Turn(seen("see\n" if turn else "the task\n"), ("go\n", "stop now\n")[rng.integers(2)]) for turn in range(length)]
+    turns[-1].reward = float(seed % 2)
+    return Episode("toy", seed, [*turns, Turn(seen("end\n"))], terminated=True, success=seed % 2 == 1)
+
+
+def picture_data(directory: Path, episodes: Sequence[Episode], context: int = 64, state: Any = "transcript") -> TokenDataset:
+    """The tokens of `picture_episode`s, by way of a dataset on disk."""
+    settings: dict[str, Any] = {"context": context, "state": state, "discount": 0.9}
+    return tokenise(dataset_of(directory, episodes), directory / "tokens", codec="words", **settings)
+
+
+def dataset_of(directory: Path, episodes: Sequence[Episode]) -> EpisodeDataset:
+    """A dataset of two shards on disk."""
     half = len(episodes) // 2
     shards = [write_shard(directory, 0, 0, episodes[:half]), write_shard(directory, 1, half, episodes[half:])]
     recipe = Recipe("toy", "qsft_bench/Toy-v0", "base", {}, {}, len(episodes), 0, half)
     write_manifest(directory / "manifest.json", make_manifest(recipe, shards))
-    dataset = EpisodeDataset(directory)
-    settings: dict[str, Any] = {"context": 16, "state": "observation", "discount": 0.9}
-    return tokenise(dataset, directory / "tokens", codec=f"control:{bins}", **settings)
+    return EpisodeDataset(directory)

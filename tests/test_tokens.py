@@ -141,7 +141,7 @@ def test_every_action_token_stands_in_exactly_one_row_after_its_prompt(
         for turn, first, end in row.actions:
             found.append(turn)
             assert tuple(row.ids[first:end]) == codec.action(one.turns[turn].action or "")
-            assert row.ids[:first] == prompt(codec, one, turn, context, state)
+            assert row.ids[:first] == prompt(codec, one, turn, context, state).ids
         assert row.actions[-1][2] == len(row.ids)
     assert found == list(range(one.length))
 

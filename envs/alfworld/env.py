@@ -17,11 +17,12 @@ from envs.alfworld.engine import Engine, Scene, check_installed, give_back, gram
 from envs.alfworld.formats import ActionFormat, ObservationFormat, write_action, write_observation
 from envs.alfworld.games import Game, Source, Split, games
 from envs.alfworld.notes import Aim
-from envs.alfworld.render import CANVAS, draw
+from envs.alfworld.render import CANVAS, LEAST, draw
 from envs.alfworld.seen import Seen
 from qsft_bench.errors import BenchError, did_you_mean
 
 HORIZON = 30
+IMAGE_SIZE = 48  # pixels a side of the observation's image: a quarter of what a person is shown
 LONGEST = 8192  # characters of an observation; the largest official room takes 1,100
 KNOWN = (
     *("atlocation", "holds", "inreceptacle", "ishot", "iscool", "isclean", "istoggled"),
@@ -79,8 +80,9 @@ class ALFWorld(gymnasium.Env[Observation, str]):
             `valid_seen`, other games in the same rooms, where one that tests is, and `valid_unseen`, games in rooms that no
             dataset has, where one that validates is. The seeds that test or validate take the games of their split in turn.
         games: `official`, `generated`, or `auto`: official ones where `$ALFWORLD_DATA` holds them.
-        image_size: pixels a side of the image, at least 96.
+        image_size: pixels a side of the observation's image.
         render_mode: `rgb_array` or None.
+        render_size: pixels a side of what `render` draws.
         privileged: put `Facts` into `info["facts"]`.
 
     Raises:
@@ -96,14 +98,13 @@ class ALFWorld(gymnasium.Env[Observation, str]):
         obs: Observed = "text",
         split: Split | Literal["by_seed"] = "by_seed",
         games: Source = "auto",
-        image_size: int = CANVAS,
+        image_size: int = IMAGE_SIZE,
         render_mode: str | None = None,
+        render_size: int = CANVAS,
         privileged: bool = False,
     ) -> None:
-        check_options(observation, action, obs, split, games, image_size)
+        check_options(observation, action, obs, split, games, image_size, render_mode, render_size)
         check_installed()
-        if render_mode not in (None, "rgb_array"):
-            raise BenchError(f"alfworld: render_mode={render_mode!r} must be 'rgb_array' or None")
         self.render_mode = render_mode
         self._observation: ObservationFormat = observation
         self._action: ActionFormat = action
@@ -111,6 +112,7 @@ class ALFWorld(gymnasium.Env[Observation, str]):
         self._split = split
         self._source = games
         self._image_size = image_size
+        self._render_size = render_size
         self._privileged = privileged
         self._engine: Engine | None = None
         self._left = 0  # actions
@@ -169,7 +171,7 @@ class ALFWorld(gymnasium.Env[Observation, str]):
         return self._observe(), float(won), won, self._left == 0 and not won, info
 
     def render(self) -> NDArray[np.uint8] | None:
-        """What the text has revealed, drawn, RGB of shape (image_size, image_size, 3), or None without a render mode.
+        """What the text has revealed, drawn, RGB of shape (render_size, render_size, 3), or None without a render mode.
 
         Raises:
             gymnasium.error.ResetNeeded: there was no reset yet.
@@ -178,7 +180,7 @@ class ALFWorld(gymnasium.Env[Observation, str]):
             return None
         if self._engine is None:
             raise gymnasium.error.ResetNeeded("alfworld: nothing to draw; call reset()")
-        return draw(self._seen, self._image_size)
+        return draw(self._seen, self._render_size)
 
     def close(self) -> None:
         """Leave the engine to others."""
@@ -216,8 +218,9 @@ def check_options(
     obs: str = "text",
     split: str = "by_seed",
     games: str = "auto",
-    image_size: int = CANVAS,
+    image_size: int = IMAGE_SIZE,
     render_mode: str | None = None,
+    render_size: int = CANVAS,
 ) -> None:
     """Refuse what the game does not offer.
 
@@ -230,8 +233,11 @@ def check_options(
     for name, value, known in (*formats, *others):
         if value not in known:
             raise BenchError(f"alfworld: {name}={value!r} does not exist{did_you_mean(str(value), known)}")
-    if not isinstance(image_size, int) or image_size < 96:
-        raise BenchError(f"alfworld: image_size={image_size!r} must be a number of pixels, at least 96")
+    if render_mode not in (None, "rgb_array"):
+        raise BenchError(f"alfworld: render_mode={render_mode!r} must be 'rgb_array' or None")
+    for name, size in (("image_size", image_size), ("render_size", render_size)):
+        if not isinstance(size, int) or size < LEAST:
+            raise BenchError(f"alfworld: {name}={size!r} must be a number of pixels, at least {LEAST}")
 
 
 def modern(command: str) -> str:

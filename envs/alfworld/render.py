@@ -28,6 +28,7 @@ Colour = tuple[int, int, int]
 PAPER, INK, GREY, RING = (250, 248, 240), (40, 40, 40), (205, 205, 200), (220, 60, 30)
 MARKS: dict[str, Colour] = {"hot": (215, 40, 30), "cold": (40, 90, 220), "clean": (255, 255, 255), "on": (255, 200, 0)}
 CANVAS = 192  # pixels a side, before it is scaled
+LEAST = 32  # pixels a side at which an object is still two pixels wide
 SHOWN = 12  # objects of a receptacle that there is room for, in three columns
 
 

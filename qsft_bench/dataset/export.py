@@ -92,7 +92,8 @@ def hf_card(manifest: Manifest, card: str, columns: Sequence[str]) -> str:
         "- reinforcement-learning",
         "tags:",
         "- offline-rl",
-        "- robotics" if images else "- text",
+        *(["- text"] if "observation" in columns else ["- robotics"]),
+        *(["- image"] if images and "observation" in columns else []),
         "size_categories:",
         f"- {_size_category(turns)}",
         "configs:",
@@ -145,9 +146,10 @@ def export_minari(
 ) -> str:
     """Write the dataset into `out`, a folder of Minari datasets (`MINARI_DATASETS_PATH`), as HDF5.
 
-    Observations and actions are `Text`; or a `Dict` of `image` and `proprio`, two `Box`es, and a `Box`. Images are stored as
-    they are: Minari's JPEG would change them. What Minari has no place for stands in the infos, at the index of the observation
-    that followed the action: `invalid` (empty where the action was none), `log_likelihood` (NaN where unknown), `success`.
+    Observations and actions are `Text`; or a `Dict` of `text` and `image`, a `Text` and a `Box`, and a `Text`; or a `Dict` of
+    `image` and `proprio`, two `Box`es, and a `Box`. Images are stored as they are: Minari's JPEG would change them. What Minari
+    has no place for stands in the infos, at the index of the observation that followed the action: `invalid` (empty where the
+    action was none), `log_likelihood` (NaN where unknown), `success`.
 
     Args:
         episodes: only the first so many. Minari keeps a group of arrays an episode, which takes room and time: 0.25 MB for
@@ -237,6 +239,9 @@ def _spaces(episodes: Iterator[Episode]) -> tuple[Any, Any]:
     if isinstance(observation, str):
         return _text_spaces(chain([first], episodes))
     image = Box(0, 255, observation["image"].shape, np.uint8)
+    if "text" in observation:
+        said, done = _text_spaces(chain([first], episodes))
+        return Dict({"text": said, "image": image}), done
     proprio = Box(-np.inf, np.inf, observation["proprio"].shape, np.float32)
     return Dict({"image": image, "proprio": proprio}), Box(-1, 1, action.shape, np.float32)
 
@@ -248,7 +253,8 @@ def _text_spaces(episodes: Iterable[Episode]) -> tuple[Any, Any]:
     longest, letters = [1, 1], [set(" "), set(" ")]
     for episode in episodes:
         for turn in episode.turns:
-            for place, text in enumerate((turn.observation, turn.action)):
+            seen: Any = turn.observation
+            for place, text in enumerate((seen if isinstance(seen, str) else seen["text"], turn.action)):
                 if isinstance(text, str):
                     longest[place] = max(longest[place], len(text))
                     letters[place].update(text)

@@ -61,6 +61,13 @@ CONTROL_SCHEMA = _schema(
     ("proprio", pa.list_(pa.float32())),
     ("action", pa.list_(pa.float32())),
 )
+# Where an observation is text and an image, and an action text; images as above.
+PICTURE_SCHEMA = _schema(
+    ("observation", pa.large_string()),
+    ("frames", pa.large_binary()),
+    ("frames_shape", pa.list_(pa.int32())),
+    ("action", pa.large_string()),
+)
 
 
 @dataclass(frozen=True)
@@ -145,9 +152,10 @@ def make_manifest(recipe: Recipe, shards: Sequence[Shard]) -> Manifest:
 
 
 def table_from_episodes(episodes: Iterable[Episode], first: int, *, images: bool = True) -> pa.Table:
-    """Episodes as an Arrow table by `SCHEMA`, or by `CONTROL_SCHEMA` where they hold images; the first is numbered `first`.
+    """Episodes as an Arrow table by `SCHEMA`, or where they hold images by `PICTURE_SCHEMA` (beside text) or `CONTROL_SCHEMA`.
 
     Args:
+        first: number of the first episode.
         images: if false, images and numbers beside them are left out: seed and actions give them again, bit for bit.
 
     Raises:
@@ -161,7 +169,8 @@ def table_from_episodes(episodes: Iterable[Episode], first: int, *, images: bool
 
 
 def _table(episodes: Sequence[Episode], first: int, images: bool) -> pa.Table:
-    schema = SCHEMA if isinstance(episodes[0].turns[0].observation, str) else CONTROL_SCHEMA
+    seen_first = episodes[0].turns[0].observation
+    schema = SCHEMA if isinstance(seen_first, str) else PICTURE_SCHEMA if "text" in seen_first else CONTROL_SCHEMA
     columns: dict[str, list[Any]] = {name: [] for name in schema.names}
     append = {name: columns[name].append for name in schema.names}
     try:
@@ -185,10 +194,13 @@ def _table(episodes: Sequence[Episode], first: int, images: bool) -> pa.Table:
             observations: list[Any] = [turn.observation for turn in episode.turns]
             if schema is SCHEMA:
                 columns["observation"] += observations
+                continue
+            block, shape = pack([seen["image"] for seen in observations]) if images else (None, None)
+            columns["frames"] += [block] + [None] * last
+            columns["frames_shape"] += [shape] + [None] * last
+            if schema is PICTURE_SCHEMA:
+                columns["observation"] += [seen["text"] for seen in observations]
             else:
-                block, shape = pack([seen["image"] for seen in observations]) if images else (None, None)
-                columns["frames"] += [block] + [None] * last
-                columns["frames_shape"] += [shape] + [None] * last
                 columns["proprio"] += [seen["proprio"] if images else None for seen in observations]
         return pa.table(columns, schema=schema)
     except (pa.ArrowException, TypeError, ValueError, OverflowError, KeyError) as error:
@@ -196,7 +208,7 @@ def _table(episodes: Sequence[Episode], first: int, images: bool) -> pa.Table:
 
 
 def episodes_from_table(table: pa.Table, env: str, source: str) -> Iterator[Episode]:
-    """The episodes of an Arrow table by either schema; observations whose images were left out are empty mappings.
+    """The episodes of an Arrow table by any of the schemas; images (and numbers) that were left out lack in the observations.
 
     Raises:
         BenchError: a reward or an action is missing, a reward is not finite, turns are out of order, or images are damaged;
@@ -228,19 +240,26 @@ def _seen_and_done(table: pa.Table, source: str) -> Iterator[tuple[Any, Any]]:
     if _schema_of(table) is SCHEMA:
         yield from zip(table["observation"].to_pylist(), table["action"].to_pylist(), strict=True)
         return
+    beside = "observation" if _schema_of(table) is PICTURE_SCHEMA else "proprio"
     images: NDArray[np.uint8] | None = None
-    columns = (table[name].to_pylist() for name in ("episode", "turn", "frames", "frames_shape", "proprio", "action"))
-    for number, index, block, shape, proprio, action in zip(*columns, strict=True):
+    columns = (table[name].to_pylist() for name in ("episode", "turn", "frames", "frames_shape", beside, "action"))
+    for number, index, block, shape, said, action in zip(*columns, strict=True):
         if index == 0:
             images = None if block is None else unpack(block, shape, f"{source}: episode {number}, turn 0")
         if images is not None and index >= len(images):
             raise BenchError(f"{source}: episode {number} has no image at turn {index}; generate or import it again")
-        seen = {} if images is None else {"image": images[index], "proprio": np.array(proprio, np.float32)}
-        yield seen, None if action is None else np.array(action, np.float32)
+        image = {} if images is None else {"image": images[index]}
+        if beside == "observation":
+            yield {"text": said, **image}, action
+        else:
+            numbers = {"proprio": np.array(said, np.float32)} if image else {}
+            yield {**image, **numbers}, None if action is None else np.array(action, np.float32)
 
 
 def _schema_of(table: pa.Table) -> pa.Schema:
-    return CONTROL_SCHEMA if "frames" in table.column_names else SCHEMA
+    if "frames" not in table.column_names:
+        return SCHEMA
+    return PICTURE_SCHEMA if "observation" in table.column_names else CONTROL_SCHEMA
 
 
 def read_table(path: Path) -> pa.Table:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from qsft_bench.files import atomic_directory, json_sha256, read_json, write_jso
 from qsft_bench.tokens import (
     Codec,
     ControlCodec,
+    Frames,
     PretrainedCodec,
     TextCodec,
     TokenArrays,
@@ -147,8 +149,9 @@ def tokenise(
     """Make the token arrays of `dataset` below `directory`, or open them if they are there.
 
     Args:
-        codec: a level of `TextCodec`, learned from the dataset, or `control:<bins>` for control vectors seen as images and
-            numbers, or `pretrained:<model>` for the tokenizer of a pretrained model, or a codec to use as it is.
+        codec: a level of `TextCodec`, learned from the dataset (of texts, or of texts with images), or `control:<bins>` for
+            control vectors with images and numbers, or `pretrained:<model>` for that model's own tokenizer, or a codec to use
+            as it is.
         return_bounds: returns that become 0 and 1; the least and the greatest in the data unless given.
 
     Raises:
@@ -176,29 +179,53 @@ def tokenise(
         "codec": codec.config(),
     }
     pieces = []
-    with atomic_directory(folder) as temporary:
-        images = None
-        if codec.slots is not None:  # too many to hold: written shard by shard
-            turns = sum(shard.turns for shard in manifest.shards)
-            images = np.lib.format.open_memmap(
-                temporary / "images.npy", mode="w+", dtype=np.uint8, shape=(turns, *codec.slots.image)
-            )
-        done = 0
+    settings: dict[str, Any] = {"context": context, "state": state, "discount": discount, "return_bounds": bounds}
+    with atomic_directory(folder) as temporary, ExitStack() as stack:
+        if codec.slots is not None:  # too many images to hold
+            settings["frames"] = stack.enter_context(_FramesFile(temporary / "images.npy", codec.slots.image))
         for index, shard in enumerate(manifest.shards):
-            episodes = dataset.shard_episodes(shard)
-            piece = TokenArrays.encode(episodes, codec, context=context, state=state, discount=discount, return_bounds=bounds)
-            if images is not None and piece.images is not None:
-                images[done : done + len(piece.images)] = piece.images
-                done += len(piece.images)
-                piece.images = None
-                images.flush()
-            pieces.append(piece)
+            pieces.append(TokenArrays.encode(dataset.shard_episodes(shard), codec, **settings))
             progress(len(manifest.shards) + index + 1, total)
-        for name in TokenArrays.names(codec.slots is not None):
+        for name in TokenArrays.names(codec.slots, state):
             if name != "images":
                 np.save(temporary / f"{name}.npy", _join([getattr(piece, name) for piece in pieces], name))
         write_json(temporary / "meta.json", meta)
     return open_tokens(folder)
+
+
+class _FramesFile(Frames):
+    """Images by index, written one after another into a file for `numpy.load`.
+
+    Args:
+        path: of the file.
+        shape: of an image.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self._shape = shape
+        self._count = 0
+        self._file = path.open("wb")
+        self._write_header()
+
+    def keep(self, image: NDArray[np.uint8]) -> int:
+        self._file.write(image.tobytes())
+        self._count += 1
+        return self._count - 1
+
+    def _write_header(self) -> None:
+        """It takes the same room for any number of images: numpy leaves some for arrays that grow."""
+        self._file.seek(0)
+        header: dict[str, Any] = {"descr": "|u1", "fortran_order": False, "shape": (self._count, *self._shape)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if error[0] is None:
+            self._write_header()
+        self._file.close()
 
 
 def open_tokens(folder: Path) -> TokenDataset:
@@ -209,7 +236,7 @@ def open_tokens(folder: Path) -> TokenDataset:
     """
     meta = read_json(folder / "meta.json")
     codec = codec_from_config(meta["codec"])
-    names = TokenArrays.names(codec.slots is not None)
+    names = TokenArrays.names(codec.slots, meta["recipe"]["state"])
     try:
         values = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names}
     except (OSError, ValueError, EOFError) as error:
@@ -225,21 +252,28 @@ def _learn_codec(dataset: EpisodeDataset, level: str, progress: Callable[[int], 
         return ControlCodec.learn(int(rest), next(dataset.episodes()))
     texts: Counter[str] = Counter()
     actions: set[str] = set()
+    image: tuple[int, ...] | None = None
     for index, shard in enumerate(dataset.manifest.shards):
         for episode in dataset.shard_episodes(shard):
             for turn in episode.turns:
-                for value in (turn.observation, turn.action):
+                observation = turn.observation
+                if isinstance(observation, Mapping) and "text" in observation:
+                    image = image or observation["image"].shape
+                    observation = observation["text"]
+                for value in (observation, turn.action):
                     if isinstance(value, str):
                         texts[value] += 1
                 if isinstance(turn.action, str):
                     actions.add(turn.action)
         progress(index + 1)
-    return PretrainedCodec.learn(rest, actions) if kind == "pretrained" else TextCodec.learn(level, texts, actions)
+    if kind == "pretrained":
+        return PretrainedCodec.learn(rest, actions, image)
+    return TextCodec.learn(level, texts, actions, image=image)
 
 
 def _join(parts: list[NDArray[Any]], name: str) -> NDArray[Any]:
     """Concatenate one array of several `TokenArrays`; offsets go on where the part before them ended."""
-    if name not in ("row_start", "row_action", "episode_row"):
+    if name not in ("row_start", "row_action", "row_frame", "episode_row"):
         return np.concatenate(parts)
     shifted, end = [parts[0]], int(parts[0][-1])
     for part in parts[1:]:

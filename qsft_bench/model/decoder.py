@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from qsft_bench import noise
-from qsft_bench.episode import Episode
+from qsft_bench.episode import Episode, Observation
 from qsft_bench.model.network import Network
 from qsft_bench.tokens import PAD, Codec, prompt, seen
 
@@ -26,12 +26,14 @@ class _Cohort:
     Attributes:
         keys: which episode each row is.
         fed: per row, the ids already in the cache.
+        shown: per row, the observations whose images are in it; empty where observations are text.
         mask: (B, columns) whether a column holds a token of the row.
         caches: network name -> its keys and values.
     """
 
     keys: list[Key]
     fed: list[list[int]]
+    shown: list[list[Observation]]
     mask: torch.Tensor
     caches: dict[str, Any] = field(default_factory=dict)
 
@@ -41,6 +43,7 @@ class _Cohort:
         index = torch.tensor(rows, dtype=torch.long, device=self.mask.device)
         self.keys = [self.keys[row] for row in rows]
         self.fed = [self.fed[row] for row in rows]
+        self.shown = [self.shown[row] for row in rows]
         self.mask = self.mask[index]
         for cache in self.caches.values():
             cache.batch_select_indices(index)
@@ -95,15 +98,17 @@ class Decoder:
         order = {(episode.env, episode.seed): index for index, episode in enumerate(episodes)}
         if len(order) < len(episodes):
             raise ValueError("an episode stands twice in one batch")
-        prompts = [self._prompt(episode) for episode in episodes]
-        self._join(list(order), prompts)
+        prompts, shown = self._prompts(episodes)
+        self._join(list(order), prompts, shown)
         chosen: list[list[int]] = [[] for _ in episodes]
         for cohort in self._cohorts:
             members = [order[key] for key in cohort.keys]
             seeds = np.array([episodes[index].seed for index in members], np.uint64)
             turns = np.array([len(episodes[index].turns) - 1 for index in members], np.uint64)
             new = [prompts[index][len(fed) :] for index, fed in zip(members, cohort.fed, strict=True)]
-            senses = self._senses([episodes[index] for index in members])
+            seen_now = [shown[index][len(before) :] for index, before in zip(members, cohort.shown, strict=True)]
+            senses = self._senses(seen_now)
+            cohort.shown = [[*before, *now] for before, now in zip(cohort.shown, seen_now, strict=True)]
             going = np.ones(len(members), bool)
             spelt = [self.choices(episodes[index]) for index in members]
             for token in range(self.codec.action_limit):
@@ -154,8 +159,8 @@ class Decoder:
         Args:
             begun: the ids of the action that have been chosen already, by episode.
         """
-        rows = [self._prompt(episode) for episode in episodes]
-        senses = self._senses(episodes)
+        rows, shown = self._prompts(episodes)
+        senses = self._senses(shown)
         if begun is not None:
             rows = [[*row, *ids] for row, ids in zip(rows, begun, strict=True)]
         width = max(map(len, rows))
@@ -165,33 +170,43 @@ class Decoder:
             name: network.read(network.hidden(ids, **senses).flatten(0, 1)[position]) for name, network in self.networks.items()
         }
 
-    def _senses(self, episodes: Sequence[Episode]) -> dict[str, torch.Tensor]:
-        """`images` and `numbers` of the newest observations, for `Network.hidden`; empty where observations are text."""
-        if self.codec.slots is None or not episodes:
+    def _senses(self, shown: Sequence[Sequence[Observation]]) -> dict[str, torch.Tensor]:
+        """`images` and `numbers` of the observations of each row, for `Network.hidden`; empty where there are none."""
+        found = [seen(observation) for row in shown for observation in row]
+        if not found:
             return {}
-        images, numbers = zip(*(seen(episode.turns[-1].observation) for episode in episodes), strict=True)
-        stacked = {"images": np.stack(images), "numbers": np.stack(numbers)}
-        return {name: torch.from_numpy(value).to(self.device) for name, value in stacked.items()}
+        images, numbers = zip(*found, strict=True)
+        senses = {"images": np.stack(images)}
+        if self.codec.slots is not None and self.codec.slots.numbers:
+            senses["numbers"] = np.stack(numbers)
+        return {name: torch.from_numpy(value).to(self.device) for name, value in senses.items()}
 
-    def _prompt(self, episode: Episode) -> list[int]:
-        ids = prompt(self.codec, episode, len(episode.turns) - 1, self.context, self.state)
-        return ids if self.prefix is None else [self.prefix, *ids[1:]]
+    def _prompts(self, episodes: Sequence[Episode]) -> tuple[list[list[int]], list[list[Observation]]]:
+        """The ids before each episode's next action, and the observations in them where these hold images."""
+        rows = [prompt(self.codec, one, len(one.turns) - 1, self.context, self.state) for one in episodes]
+        ids = [row.ids if self.prefix is None else [self.prefix, *row.ids[1:]] for row in rows]
+        if self.codec.slots is None:
+            return ids, [[] for _ in rows]
+        return ids, [[one.turns[turn].observation for turn in row.shown] for one, row in zip(episodes, rows, strict=True)]
 
-    def _join(self, keys: list[Key], prompts: list[list[int]]) -> None:
+    def _join(self, keys: list[Key], prompts: list[list[int]], shown: list[list[Observation]]) -> None:
         """Keep the rows whose cache is a proper prefix of the prompt; open one new cohort for the rest, the second at most.
 
         A cache is no prefix where the context was cut, or where a tokenizer spells what was said in other ids than were chosen.
-        Where the state is the newest observation nothing is: it replaces what was seen before.
+        Where the state is the newest observation nothing is: it replaces what was seen before. Images have equal ids, so they
+        are compared as well: two turns that say the same may show something else.
         """
         if self.state == "observation":
             self._cohorts = []
-        wanted = dict(zip(keys, prompts, strict=True))
+        wanted = dict(zip(keys, zip(prompts, shown, strict=True), strict=True))
         cached: set[Key] = set()
         for cohort in self._cohorts:
             rows = []
-            for row, (key, fed) in enumerate(zip(cohort.keys, cohort.fed, strict=True)):
-                ids = wanted.get(key)
-                if ids is not None and key not in cached and len(fed) < len(ids) and ids[: len(fed)] == fed:
+            for row, (key, fed, before) in enumerate(zip(cohort.keys, cohort.fed, cohort.shown, strict=True)):
+                if key not in wanted or key in cached:
+                    continue
+                ids, observations = wanted[key]
+                if len(fed) < len(ids) and ids[: len(fed)] == fed and _same(observations[: len(before)], before):
                     rows.append(row)
                     cached.add(key)
             cohort.keep(rows)
@@ -202,7 +217,12 @@ class Decoder:
             fresh = [key for key in keys if key not in self._cohorts[0].keys]
         if fresh:
             self._cohorts.append(
-                _Cohort(fresh, [[] for _ in fresh], torch.zeros(len(fresh), 0, dtype=torch.bool, device=self.device))
+                _Cohort(
+                    fresh,
+                    [[] for _ in fresh],
+                    [[] for _ in fresh],
+                    torch.zeros(len(fresh), 0, dtype=torch.bool, device=self.device),
+                )
             )
 
     def _feed(self, cohort: _Cohort, new: list[list[int]], senses: Mapping[str, torch.Tensor]) -> Outputs:
@@ -240,6 +260,16 @@ class Decoder:
             )
             outputs[name] = network.read(hidden[:, -1])
         return outputs
+
+
+def _same(left: Sequence[Observation], right: Sequence[Observation]) -> bool:
+    """Whether these observations show the same; in play they are the same objects."""
+
+    def equal(one: Observation, other: Observation) -> bool:
+        (image, numbers), (image_2, numbers_2) = seen(one), seen(other)
+        return np.array_equal(image, image_2) and np.array_equal(numbers, numbers_2)
+
+    return len(left) == len(right) and all(one is other or equal(one, other) for one, other in zip(left, right, strict=True))
 
 
 def _pick(scores: torch.Tensor, draws: NDArray[np.float64] | None) -> NDArray[np.int64]:

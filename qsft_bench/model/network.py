@@ -184,8 +184,8 @@ class Network(nn.Module):
         """Hidden states (B, T, D) of rows (B, T); padding stands at the right, where a causal model cannot see it.
 
         Args:
-            images: (N, height, width, 3) uint8 and numbers: (N, P), which fill the slots of `ids` from left to right, row by
-                row; None where there are none.
+            images: (N, height, width, 3) uint8 and numbers: (N, P) of the N observations in the rows, which fill the slots of
+                `ids` from left to right, row by row; None where there are none.
         """
         if self._base is not None and self._base.trunk is not None:
             self._base.trunk.enter(None if options else ids)
@@ -195,7 +195,7 @@ class Network(nn.Module):
 
     def _embedded(self, ids: torch.Tensor, images: torch.Tensor | None, numbers: torch.Tensor | None) -> torch.Tensor:
         embedded = self.backbone.wte(ids)
-        if images is not None and numbers is not None:
+        if images is not None:
             for slot, found in self.stem(images, numbers).items():
                 embedded = embedded.masked_scatter((ids == slot)[..., None], found.to(embedded.dtype))
         return embedded
@@ -284,7 +284,7 @@ class Stem(nn.Module):
 
     ```
     image (H, W, 3) -> convolutions -> features (places, C) -> pooling -> (image_tokens, D)
-    numbers (P,)    -> perceptron                                      -> (1, D)
+    numbers (P,)    -> perceptron, where there are any                 -> (1, D)
     ```
 
     Args:
@@ -306,22 +306,24 @@ class Stem(nn.Module):
         self.features = nn.Sequential(*layers)
         pooling = ReadOut if model in SMALL_STEMS else TokenLearner
         self.pool = pooling(before, height * across, slots.image_tokens, width)
-        self.numbers = nn.Sequential(nn.Linear(slots.numbers, width), nn.GELU(), nn.Linear(width, width))
+        if slots.numbers:
+            self.numbers = nn.Sequential(nn.Linear(slots.numbers, width), nn.GELU(), nn.Linear(width, width))
 
-    def forward(self, images: torch.Tensor, numbers: torch.Tensor) -> dict[int, torch.Tensor]:
-        """Tokens by the id whose places they take: (N * image_tokens, D) and (N, D).
+    def forward(self, images: torch.Tensor, numbers: torch.Tensor | None) -> dict[int, torch.Tensor]:
+        """Tokens by the id whose places they take: (N * image_tokens, D) and, where there are numbers, (N, D).
 
         Args:
-            images: (N, height, width, 3) uint8; numbers: (N, P).
+            images: (N, height, width, 3) uint8; numbers: (N, P), or None.
         """
-        if self.slots.sees == "image":
-            numbers = torch.zeros_like(numbers)
-        elif self.slots.sees == "numbers":
-            images = torch.zeros_like(images)
         dtype = next(self.parameters()).dtype
-        pixels = images.permute(0, 3, 1, 2).to(dtype) / 127.5 - 1  # channels last in memory already
+        seen = torch.zeros_like(images) if self.slots.sees == "numbers" else images
+        pixels = seen.permute(0, 3, 1, 2).to(dtype) / 127.5 - 1  # channels last in memory already
         tokens = self.pool(self.features(pixels).flatten(2).transpose(1, 2))
-        return {self.slots.image_id: tokens.flatten(0, 1), self.slots.numbers_id: self.numbers(numbers.to(dtype))}
+        found = {self.slots.image_id: tokens.flatten(0, 1)}
+        if numbers is not None:
+            measured = torch.zeros_like(numbers) if self.slots.sees == "image" else numbers
+            found[self.slots.numbers_id] = self.numbers(measured.to(dtype))
+        return found
 
 
 class ReadOut(nn.Module):

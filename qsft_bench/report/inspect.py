@@ -110,8 +110,9 @@ def page(title: str, episode: Episode, found: list[Decision]) -> str:
 
 
 def _shown(observation: Observation) -> str:
-    """Text as it is but for the space around it, all else in brief."""
-    return observation.strip() if isinstance(observation, str) else brief(observation)
+    """Text as it is but for the space around it, also where an image comes with it; all else in brief."""
+    text = observation.get("text") if isinstance(observation, Mapping) else observation
+    return text.strip() if isinstance(text, str) else brief(observation)
 
 
 def _image(observation: Observation) -> str | None:

@@ -102,7 +102,7 @@ def test_an_agent_shown_the_numbers_alone_points_anywhere(made: tuple[TokenDatas
 
 
 def test_text_cannot_be_blanked(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match="nothing but text"):
+    with pytest.raises(BenchError, match="no numbers beside images"):
         toys.trained("sft", toys.chain_data(tmp_path / "data", 50), tmp_path, sees="image")
 
 

@@ -175,7 +175,7 @@ def test_what_cannot_become_tokens(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="not made of 3 bins"):
         control_data(tmp_path / "a", episodes, bins=3)
     codec = ControlCodec(5, 2, (12, 12, 3), 3)
-    with pytest.raises(BenchError, match="transcript"):
+    with pytest.raises(BenchError, match="a context of 16 has no room for images of 8 tokens"):
         TokenArrays.encode(episodes, codec, context=16, state="transcript", discount=1.0, return_bounds=(0.0, 1.0))
 
 

@@ -98,7 +98,7 @@ def test_it_draws_in_proportion_among_what_remains(networks: dict[str, Network])
     decoder, choices = Decoder(networks, CODEC, CONTEXT, "transcript", constrained=True), ["a", "ab", "c"]
     begun = [Episode("talk", seed, [Turn("d", choices=choices)]) for seed in range(3_000)]
     counts = Counter(CODEC.decode(ids) for ids in decoder.decode(begun, policy, False))
-    network, start = networks["policy"], prompt(CODEC, begun[0], 0, CONTEXT, "transcript")
+    network, start = networks["policy"], prompt(CODEC, begun[0], 0, CONTEXT, "transcript").ids
 
     def chance(text: str, *others: str) -> float:
         """Of the last letter of `text` against `others` in its place."""

@@ -81,7 +81,7 @@ def reference(networks: dict[str, Network], episode: Episode, turn: int, logits:
     """Ids of the action of `turn`: no cache, no batch."""
     chosen: list[int] = []
     while len(chosen) < CODEC.action_limit and not (chosen and CODEC.ends[chosen[-1]]):
-        scores = scores_of(networks, prompt(CODEC, episode, turn, CONTEXT, state) + chosen, logits)
+        scores = scores_of(networks, prompt(CODEC, episode, turn, CONTEXT, state).ids + chosen, logits)
         if greedy:
             chosen.append(int(scores.argmax()))
             continue
@@ -151,7 +151,7 @@ def test_logits_agree_in_float32_and_no_hole_is_nan(
     for episode in episodes:
         for turn, ids in enumerate(spoken[episode.seed]):
             for token in range(len(ids)):
-                expected = scores_of(networks, prompt(CODEC, episode, turn, CONTEXT, "transcript") + ids[:token], combined)
+                expected = scores_of(networks, prompt(CODEC, episode, turn, CONTEXT, "transcript").ids + ids[:token], combined)
                 found = seen[float(noise.uniform(episode.seed, turn, token))]
                 torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
@@ -175,7 +175,7 @@ def test_a_prefix_replaces_the_first_id(networks: dict[str, Network]) -> None:
     wanted = SPECIAL.index("<return 7>")
     episode = start(4)
     (ids,) = Decoder(exact, CODEC, CONTEXT, "transcript", prefix=wanted).decode([episode], combined, True)
-    first = scores_of(exact, [wanted, *prompt(CODEC, episode, 0, CONTEXT, "transcript")[1:]], combined)
+    first = scores_of(exact, [wanted, *prompt(CODEC, episode, 0, CONTEXT, "transcript").ids[1:]], combined)
     assert ids[0] == int(first.argmax())
 
 
@@ -216,7 +216,7 @@ def test_a_forgotten_episode_is_read_again(networks: dict[str, Network], fed: li
     decoder.forget([left])
     fed.clear()
     decoder.decode([left, right], combined, False)
-    whole = len(prompt(CODEC, left, 1, CONTEXT, "transcript"))
+    whole = len(prompt(CODEC, left, 1, CONTEXT, "transcript").ids)
     assert sorted(width for rows, width in fed if rows == 1 and width > 1)[-1] == whole
     decoder.forget([left, right])
     assert not decoder._cohorts
