@@ -794,7 +794,6 @@ class TokenArrays:
         followed = np.zeros(len(source), bool)
         followed[:-1] = window[batch_row[1:]] == window[batch_row[:-1]]
         last = self.last[source]
-        images, numbers = self._shown(row)
         return TokenBatch(
             ids=torch.from_numpy(ids),
             mask=torch.from_numpy(inside),
@@ -810,20 +809,24 @@ class TokenArrays:
             done=torch.from_numpy(done),
             successor=torch.from_numpy(np.where(followed & ~done, index + 1, -1)),
             learn=torch.from_numpy(learn_row[batch_row] & (done | followed)),
-            images=images,
-            numbers=numbers,
+            **self._shown(row),
         )
 
-    def _shown(self, row: NDArray[np.int64]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Images and numbers of the observations in the rows, one row after another."""
+    def _shown(self, row: NDArray[np.int64]) -> dict[str, torch.Tensor]:
+        """`images`, `frame` and `numbers` of the observations in the rows, one row after another."""
         if self.images is None:
-            return None, None
-        place = row
-        if self.row_frame is not None:
+            return {}
+        place, found = row, dict[str, NDArray[Any]]()
+        if self.row_frame is not None and self.frame is not None:
             counts = self.row_frame[row + 1] - self.row_frame[row]
             place = np.repeat(self.row_frame[row], counts) + _ranges(counts)
-        images = self.images[place if self.frame is None else self.frame[place]]
-        return torch.from_numpy(images), None if self.numbers is None else torch.from_numpy(self.numbers[place])
+            different, found["frame"] = np.unique(self.frame[place], return_inverse=True)
+            found["images"] = self.images[different]
+        else:
+            found["images"] = self.images[place]
+        if self.numbers is not None:
+            found["numbers"] = self.numbers[place]
+        return {name: torch.from_numpy(values) for name, values in found.items()}
 
 
 def _ranges(counts: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -849,8 +852,9 @@ class TokenBatch:
         done: (K,) whether the episode ends with it.
         successor: (K,) index into K of the next action token, -1 at the end.
         learn: (K,) whether it carries loss (false where it only serves as a successor).
-        images: (N, height, width, 3) uint8 and numbers: (N, P) of the N observations in the rows, one row after another: what
-            fills the rows' slots; None where there are none.
+        images: (U, height, width, 3) uint8, and frame: (N,) which of them each of the N observations in the rows shows, one row
+            after another; None where they are one each in that order (U = N). numbers: (N, P) of the same observations.
+            This fills the rows' slots; None where there are none.
     """
 
     ids: torch.Tensor
@@ -869,6 +873,7 @@ class TokenBatch:
     learn: torch.Tensor
     images: torch.Tensor | None = None
     numbers: torch.Tensor | None = None
+    frame: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> TokenBatch:
         present = {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from qsft_bench.cli import VERBS, main
+from qsft_bench.cli import VERBS, _own_defaults, main
 from qsft_bench.dataset.store import EpisodeDataset
+from qsft_bench.registry import env_spec
 from tests.examples import TINY, control_data, control_episode
 
 GROUPS = {"data": ("generate", "list", "show", "verify", "import", "export")}
@@ -34,6 +35,19 @@ def refused(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> str
     assert stopped.value.code == 2
     assert said.startswith("qsft-bench: ") and said.count("\n") == 1, said
     return said.removeprefix("qsft-bench: ").rstrip("\n")
+
+
+def test_any_option_of_an_environment_can_be_set(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also one that the preset does not name; then it is an option of the cell, and no other is."""
+    words = [*TASK, "--agent", "sft"]
+    with pytest.raises(SystemExit):
+        main(["eval", *words, "--scale.options.rules", "official", "--help"])
+    assert "--scale.options.rules STR" in capsys.readouterr().out
+    spec = env_spec("wordle")
+    assert _own_defaults(spec, {"action": "word"}, ["--scale.options.rules", "official", "--scale.options.action=word"]) == {
+        "rules": "lmrl"
+    }
+    assert refused(capsys, ["eval", *words, "--scale.options.rule", "x"]).startswith("unknown option")
 
 
 # Cheap to start, easy to find one's way -------------------------------------------------------------------------------

@@ -362,5 +362,5 @@ def test_a_batch_moves_whole() -> None:
     batch = arrays.batch(arrays.windows(), 1.0)
     moved = batch.to("meta")
     present = [getattr(moved, field.name) for field in fields(TokenBatch) if getattr(batch, field.name) is not None]
-    assert len(present) == len(fields(TokenBatch)) - 2  # no slots
+    assert len(present) == len(fields(TokenBatch)) - 3  # no slots
     assert all(tensor.device.type == "meta" for tensor in present)

@@ -179,24 +179,35 @@ class Network(nn.Module):
         return next(self.parameters()).device
 
     def hidden(
-        self, ids: torch.Tensor, images: torch.Tensor | None = None, numbers: torch.Tensor | None = None, **options: Any
+        self,
+        ids: torch.Tensor,
+        images: torch.Tensor | None = None,
+        numbers: torch.Tensor | None = None,
+        frame: torch.Tensor | None = None,
+        **options: Any,
     ) -> torch.Tensor:
         """Hidden states (B, T, D) of rows (B, T); padding stands at the right, where a causal model cannot see it.
 
         Args:
-            images: (N, height, width, 3) uint8 and numbers: (N, P) of the N observations in the rows, which fill the slots of
-                `ids` from left to right, row by row; None where there are none.
+            images, numbers, frame: of the observations in the rows (`TokenBatch`), which fill the slots of `ids` from left to
+                right, row by row; None where there are none.
         """
         if self._base is not None and self._base.trunk is not None:
             self._base.trunk.enter(None if options else ids)
         if self.config.pretrained:
             return self.backbone(input_ids=ids, **options).last_hidden_state
-        return self.backbone(inputs_embeds=self._embedded(ids, images, numbers), **options).last_hidden_state
+        return self.backbone(inputs_embeds=self._embedded(ids, images, numbers, frame), **options).last_hidden_state
 
-    def _embedded(self, ids: torch.Tensor, images: torch.Tensor | None, numbers: torch.Tensor | None) -> torch.Tensor:
+    def _embedded(
+        self,
+        ids: torch.Tensor,
+        images: torch.Tensor | None,
+        numbers: torch.Tensor | None,
+        frame: torch.Tensor | None,
+    ) -> torch.Tensor:
         embedded = self.backbone.wte(ids)
         if images is not None:
-            for slot, found in self.stem(images, numbers).items():
+            for slot, found in self.stem(images, numbers, frame).items():
                 embedded = embedded.masked_scatter((ids == slot)[..., None], found.to(embedded.dtype))
         return embedded
 
@@ -213,7 +224,8 @@ class Network(nn.Module):
         chosen = batch.position if position is None else position
         if self.config.pretrained:
             return self.hidden(batch.ids).flatten(0, 1)[chosen]
-        return hidden_at(self.backbone, self._embedded(batch.ids, batch.images, batch.numbers), chosen, batch.mask)
+        embedded = self._embedded(batch.ids, batch.images, batch.numbers, batch.frame)
+        return hidden_at(self.backbone, embedded, chosen, batch.mask)
 
     def read(self, hidden: torch.Tensor) -> dict[str, torch.Tensor]:
         """Every head's output on hidden states (..., D); not in mixed precision, since values are differences of logits."""
@@ -309,17 +321,19 @@ class Stem(nn.Module):
         if slots.numbers:
             self.numbers = nn.Sequential(nn.Linear(slots.numbers, width), nn.GELU(), nn.Linear(width, width))
 
-    def forward(self, images: torch.Tensor, numbers: torch.Tensor | None) -> dict[int, torch.Tensor]:
+    def forward(
+        self, images: torch.Tensor, numbers: torch.Tensor | None = None, frame: torch.Tensor | None = None
+    ) -> dict[int, torch.Tensor]:
         """Tokens by the id whose places they take: (N * image_tokens, D) and, where there are numbers, (N, D).
 
         Args:
-            images: (N, height, width, 3) uint8; numbers: (N, P), or None.
+            images, numbers, frame: see `TokenBatch`; an image that several observations show is looked at once.
         """
         dtype = next(self.parameters()).dtype
         seen = torch.zeros_like(images) if self.slots.sees == "numbers" else images
         pixels = seen.permute(0, 3, 1, 2).to(dtype) / 127.5 - 1  # channels last in memory already
         tokens = self.pool(self.features(pixels).flatten(2).transpose(1, 2))
-        found = {self.slots.image_id: tokens.flatten(0, 1)}
+        found = {self.slots.image_id: (tokens if frame is None else tokens[frame]).flatten(0, 1)}
         if numbers is not None:
             measured = torch.zeros_like(numbers) if self.slots.sees == "image" else numbers
             found[self.slots.numbers_id] = self.numbers(measured.to(dtype))

@@ -19,6 +19,7 @@ from qsft_bench.dataset.export import COLUMNS, export_hf, export_minari, hf_card
 from qsft_bench.dataset.generate import generate
 from qsft_bench.dataset.store import (
     CONTROL_SCHEMA,
+    PICTURE_SCHEMA,
     SCHEMA,
     EpisodeDataset,
     Recipe,
@@ -29,7 +30,7 @@ from qsft_bench.dataset.store import (
 )
 from qsft_bench.errors import BenchError
 from qsft_bench.files import read_json
-from tests.examples import WORDS, control_episode, episode, same
+from tests.examples import WORDS, control_episode, dataset_of, episode, picture_episode, same
 
 ARM = Recipe("pick_place", "qsft_bench/PickPlace-v0", "base", {"bins": 5}, {"noise": 0.1}, 3, 7, 2)
 
@@ -92,7 +93,7 @@ def test_the_card_says_which_files_are_the_data_and_what_the_columns_are(smoke_d
     head = card.split("---\n")[1]
     assert 'configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: "[0-9]*.parquet"\n' in head
     assert f"content hash: `{smoke_dataset.manifest.content}`" in card
-    assert set(COLUMNS) == {*SCHEMA.names, *CONTROL_SCHEMA.names}
+    assert set(COLUMNS) == {*SCHEMA.names, *PICTURE_SCHEMA.names, *CONTROL_SCHEMA.names}
     assert re.findall(r"^\| `(\w+)` \|", card, re.MULTILINE) == SCHEMA.names
     assert "tags:\n- offline-rl\n- text\n" in head and "decompress" not in card
     turns = table_from_episodes(smoke_dataset.episodes(), 0).num_rows
@@ -132,6 +133,15 @@ def test_a_damaged_dataset_is_not_exported(other: EpisodeDataset, tmp_path: Path
     with pytest.raises(BenchError, match=r"00000\.parquet was truncated or altered"):
         export_hf(other, tmp_path / "hf")
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+def test_the_card_of_text_with_images(tmp_path: Path) -> None:
+    dataset = dataset_of(tmp_path / "data", [picture_episode(2, seed) for seed in range(2)])
+    export_hf(dataset, tmp_path / "hf")
+    card = (tmp_path / "hf" / "README.md").read_text()
+    assert "tags:\n- offline-rl\n- text\n- image\n" in card and "decompress" in card
+    assert re.findall(r"^\| `(\w+)` \|", card, re.MULTILINE) == PICTURE_SCHEMA.names
+    EpisodeDataset(tmp_path / "hf").verify()
 
 
 # Minari ---------------------------------------------------------------------------------------------------------------
@@ -195,6 +205,19 @@ def test_minari_opens_the_same_images(arm: EpisodeDataset, tmp_path: Path) -> No
         seen = {key: values[0] for key, values in found.observations.items()}
         assert seen in loaded.observation_space and found.actions[0] in loaded.action_space
     assert loaded.spec.env_spec.id == ARM.env_id and loaded.spec.env_spec.kwargs == {"bins": 5}
+
+
+def test_minari_opens_text_with_images(tmp_path: Path) -> None:
+    tool = minari()
+    dataset = dataset_of(tmp_path / "data", [picture_episode(length, seed) for seed, length in enumerate((2, 5))])
+    dataset.manifest = replace(dataset.manifest, recipe=ARM)  # an environment that there is
+    loaded = tool.MinariDataset(tmp_path / "minari" / export_minari(dataset, tmp_path / "minari") / "data")
+    for found, one in zip(loaded.iterate_episodes(), dataset.episodes(), strict=True):
+        assert list(found.observations["text"]) == [turn.observation["text"] for turn in one.turns]
+        assert np.array_equal(found.observations["image"], np.stack([turn.observation["image"] for turn in one.turns]))
+        assert list(found.actions) == [turn.action for turn in one.turns[:-1]]
+        seen = {"text": found.observations["text"][0], "image": found.observations["image"][0]}
+        assert seen in loaded.observation_space and found.actions[0] in loaded.action_space
 
 
 def test_minari_takes_the_first_episodes_and_what_ends_otherwise(tmp_path: Path) -> None:

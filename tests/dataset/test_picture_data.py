@@ -99,7 +99,7 @@ def test_every_row_has_the_images_of_the_turns_in_it(tmp_path: Path, context: in
     assert batch.images is not None and batch.numbers is None
     assert [ids[mask].tolist() for ids, mask in zip(batch.ids, batch.mask, strict=True)] == [row.ids for _, row in wanted]
     shown = [episode.turns[turn].observation["image"] for episode, row in wanted for turn in row.shown]
-    assert np.array_equal(batch.images, np.stack(shown))
+    assert batch.frame is not None and np.array_equal(batch.images[batch.frame], np.stack(shown))
     for episode, row in wanted:
         assert row.ids.count(codec.slots.image_id) == len(row.shown) * codec.slots.image_tokens
         assert row.shown[0] == 0 and row.shown[-1] == row.actions[-1][0]

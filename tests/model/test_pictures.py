@@ -74,7 +74,10 @@ def test_an_image_changes_its_own_row_from_its_own_turn_on(network: Network) -> 
     settings: Any = {"context": CONTEXT, "state": "transcript", "discount": 0.9, "return_bounds": (0.0, 1.0)}
     arrays = TokenArrays.encode(episodes, CODEC, **settings)
     batch = arrays.batch(arrays.windows(), 0.9)
-    assert batch.images is not None and len(batch.images) == 12
+    assert batch.images is not None and batch.frame is not None and len(batch.images) == 4
+    shared = network(batch)["policy"]
+    batch.images, batch.frame = batch.images[batch.frame], None
+    assert len(batch.images) == 12 and torch.equal(network(batch)["policy"], shared)
     before = network(batch)["policy"]
     row = batch.position // batch.ids.shape[1]
     for image in range(12):

@@ -20,7 +20,7 @@ from qsft_bench.episode import Episode, Turn
 from qsft_bench.report.inspect import Choice, Decision, decisions, page, terminal
 from qsft_bench.tokens import BOS, PAD, Codec
 from qsft_bench.train import Run
-from tests.examples import TINY, control_data, control_episode
+from tests.examples import TINY, control_data, control_episode, picture_data, picture_episode
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +133,17 @@ def test_the_page_holds_what_was_seen_and_nothing_from_elsewhere(arm: QTransform
         assert np.array_equal(picture, turn.observation["image"].repeat(3, 0).repeat(3, 1))
     assert "href" not in html and "url(" not in html
     assert html.count("image 12x12") == 4
+
+
+def test_text_and_image_stand_side_by_side(tmp_path: Path) -> None:
+    data = picture_data(tmp_path, [picture_episode(2, seed) for seed in range(8)])
+    agent = SFT()
+    agent.fit(data, Run(tmp_path / "run", TINY))
+    episode = picture_episode(3, seed=9)
+    found = list(decisions(agent, episode))
+    assert next(decision.observation for decision in found if decision.turn == 0) == "the task"
+    html = page("pictures", episode, found)
+    assert html.count("<img") == 4 and html.count("<code>see</code>") == 2 and "<code>the task</code>" in html
 
 
 def test_the_terminal_shows_numbers(arm: QTransformer) -> None:
