@@ -28,6 +28,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -38,7 +39,7 @@ from qsft_bench.control import check_bins, dequantise, quantise
 from qsft_bench.episode import Action, Episode, Observation, brief
 from qsft_bench.errors import BenchError
 from qsft_bench.files import json_sha256
-from qsft_bench.weights import LOAD_ERRORS, config_of, folder, tokenizer_sha256
+from qsft_bench.weights import LOAD_ERRORS, config_of, folder, processor, processor_sha256, tokenizer_sha256
 
 RETURN_BINS = 20
 IMAGE_TOKENS = 8  # as RT-1's TokenLearner
@@ -265,18 +266,28 @@ class PretrainedCodec(Codec):
     """A pretrained model's own tokenizer. All its ids are outputs: the model's distribution is what learning starts from.
 
     Prompts begin with the tokenizer's own first token (its last, where it has no first one). An action ends with any token
-    whose text ends a line. The dummy is a special token of the tokenizer that stands for something else.
+    whose text ends a line. The dummy is a special token of the tokenizer that stands for something else. A vision-language
+    model's image token keeps an image's places, as many as its processor gives images of the one shape that there is.
 
     Args:
         model: folder, name on the hub, or `pip:` and a package (`qsft_bench.weights`).
         action_limit: the most tokens of one action.
         sha256: of the tokenizer's files; another one is refused. None to take what is there.
+        image: shape of the image that comes with every text, (height, width, 3), or None where there is text alone.
+        processor_sha256: of the processor's files, where there are images; as `sha256`.
 
     Raises:
-        BenchError: there is no tokenizer, another one, or one that is of no use here.
+        BenchError: there is no tokenizer, another one, or one that is of no use here; or images, and a model that takes none.
     """
 
-    def __init__(self, model: str, action_limit: int, sha256: str | None = None) -> None:
+    def __init__(
+        self,
+        model: str,
+        action_limit: int,
+        sha256: str | None = None,
+        image: Sequence[int] | None = None,
+        processor_sha256: str | None = None,
+    ) -> None:
         from transformers import AutoTokenizer
 
         self.model = model
@@ -310,8 +321,12 @@ class PretrainedCodec(Codec):
         self.bos = int(
             bos if bos is not None else self._tokenizer.eos_token_id if self._tokenizer.eos_token_id is not None else special[0]
         )
+        image_id = config.get("image_token_id", config.get("image_token_index"))
         # As an output; it may be an input as well, as GPT-2's one special token is, for agents emit neither.
-        self.dummy = int(next((id for id in reversed(special) if id not in named), special[-1]))
+        others = [id for id in reversed(special) if id != image_id] or special
+        self.dummy = int(next((id for id in others if id not in named), others[0]))
+        if image is not None:
+            self.slots = self._images(path, image, image_id, processor_sha256)
         self.playable = np.arange(self.size) < count
         self.playable[special] = False
         texts = self._tokenizer.batch_decode([[id] for id in range(count)], clean_up_tokenization_spaces=False)
@@ -325,35 +340,61 @@ class PretrainedCodec(Codec):
     def learn(cls, model: str, actions: Iterable[str], image: Sequence[int] | None = None) -> Self:
         """The model's tokenizer, with the longest of `actions` as the limit.
 
+        Args:
+            image: shape of the image that comes with every text, or None.
+
         Raises:
-            BenchError: an action does not survive it.
+            BenchError: an action does not survive it, or the model takes no images.
         """
-        if image is not None:
-            raise BenchError(f"{model} reads text, not images; choose one of the sizes from random weights")
-        codec = cls(model, 1)
+        codec = cls(model, 1, image=image)
         for action in sorted(actions):
-            ids = codec.observation(action)
+            ids = codec._read(action)
             codec.action_limit = max(codec.action_limit, len(ids))
             if codec.decode(ids) != action:
                 raise BenchError(f"the tokenizer of {model} turns {action!r} into {codec.decode(ids)!r}; use another model")
         return codec
+
+    def _images(self, path: Path, image: Sequence[int], image_id: int | None, sha256: str | None) -> Slots:
+        """The places of images of one shape, counted with the model's processor."""
+        if image_id is None:
+            raise BenchError(
+                f"{self.model} reads text, not images; choose a vision-language model, as llava-hf/llava-v1.6-mistral-7b-hf, "
+                "or the option of the environment that leaves images out"
+            )
+        self.processor_sha256 = processor_sha256(path)
+        if sha256 not in (None, self.processor_sha256):
+            raise BenchError(
+                f"{self.model} has a processor of SHA-256 {self.processor_sha256}, this was made with {sha256}; put the model "
+                "back, or train again"
+            )
+        made = processor(path)
+        blank = np.zeros(tuple(image), np.uint8)
+        ids = np.asarray(made(images=[blank], text=[made.image_token], input_data_format="channels_last")["input_ids"][0])
+        (places,) = (ids == image_id).nonzero()
+        if not len(places) or len(places) != places[-1] - places[0] + 1:
+            raise BenchError(f"{self.model} does not give an image places in a row; such models are not built in here")
+        return _image_alone(image, len(places), image_id)
 
     def _spell(self, text: str) -> tuple[int, ...]:
         # Whatever a text says, it spells no special token: those are the codec's to give.
         return tuple(self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
     def observation(self, observation: Observation) -> tuple[int, ...]:
-        if not isinstance(observation, str):
-            raise BenchError(f"{self.model} reads text, not {type(observation).__name__}")
-        found = self._cache.get(observation)
+        places, text = _places_and_text(observation, self.slots, self.model)
+        return places + self._read(text)
+
+    def _read(self, text: str) -> tuple[int, ...]:
+        found = self._cache.get(text)
         if found is None:
-            found = self._spell(observation)
+            found = self._spell(text)
             if len(self._cache) < 1_000_000:
-                self._cache[observation] = found
+                self._cache[text] = found
         return found
 
     def action(self, action: Action) -> tuple[int, ...]:
-        return self.observation(action)[: self.action_limit] or (self.dummy,)
+        if not isinstance(action, str):
+            raise BenchError(f"{self.model} writes text, not {type(action).__name__}")
+        return self._read(action)[: self.action_limit] or (self.dummy,)
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
@@ -367,6 +408,7 @@ class PretrainedCodec(Codec):
             "model": self.model,
             "tokenizer": self.tokenizer_sha256,
             "action_limit": self.action_limit,
+            **({"image": list(self.slots.image), "processor": self.processor_sha256} if self.slots else {}),
         }
 
 
@@ -504,7 +546,8 @@ def codec_from_config(config: Mapping[str, Any]) -> Codec:
     if kind not in ("text", "control", "pretrained"):
         raise BenchError(f"unknown codec {kind!r}")
     if kind == "pretrained":
-        return PretrainedCodec(config["model"], config["action_limit"], config["tokenizer"])
+        made = (config["model"], config["action_limit"], config["tokenizer"])
+        return PretrainedCodec(*made, config.get("image"), config.get("processor"))
     if config["special"] != list(SPECIAL):
         raise BenchError("this codec was made by another version of qsft-bench; make the dataset's tokens again")
     if kind == "control":

@@ -24,6 +24,7 @@ from qsft_bench.files import atomic_directory, cache_folder, file_sha256, json_s
 PREFIX = "pip:"
 RANDOM = "random:"
 TOKENIZER = ("*token*.json", "vocab.*", "merges.txt", "*.model", "*.jinja")  # what a tokenizer is read from
+PROCESSOR = ("*processor_config.json",)  # what a vision-language model's processor is read from, beside its tokenizer
 LOAD_ERRORS = (OSError, ValueError, ImportError, KeyError, RuntimeError)  # by which transformers says that it cannot
 
 
@@ -115,6 +116,36 @@ def tokenizer_sha256(path: Path) -> str:
     return json_sha256([[file.name, _hash(file)] for file in files])
 
 
+def processor_sha256(path: Path) -> str:
+    """Identity of how the vision-language model in a folder takes images.
+
+    Raises:
+        BenchError: nothing says how.
+    """
+    files = sorted({file for pattern in PROCESSOR for file in path.glob(pattern)})
+    if not files:
+        raise BenchError(
+            f"{path} holds no processor (processor_config.json or preprocessor_config.json), which says how images are read; "
+            "save the model's own there"
+        )
+    return json_sha256([[file.name, _hash(file)] for file in files])
+
+
+def processor(path: Path) -> Any:
+    """The processor in a folder; it resizes with Pillow on every machine, so that an image is the same everywhere.
+
+    Raises:
+        BenchError: there is none, or it cannot be loaded.
+    """
+    from transformers import AutoProcessor
+
+    processor_sha256(path)
+    try:
+        return AutoProcessor.from_pretrained(path, backend="pil", trust_remote_code=False)
+    except LOAD_ERRORS as error:
+        raise BenchError(f"the processor in {path} cannot be loaded: {error}") from error
+
+
 def _hash(path: Path) -> str:
     status = path.stat()
     return _hash_once(path.resolve(), status.st_mtime_ns, status.st_size)
@@ -132,7 +163,7 @@ def _snapshot(model: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
-    wanted = ["config.json", "*.safetensors", "*.safetensors.index.json", *TOKENIZER]
+    wanted = ["config.json", "*.safetensors", "*.safetensors.index.json", *TOKENIZER, *PROCESSOR]
     try:  # first what is there already: a model that was fetched once needs no network, and does not change by itself
         path = Path(snapshot_download(model, local_files_only=True))
         if (path / "config.json").exists() and any(path.glob("*.safetensors")):

@@ -13,6 +13,7 @@ from torch import nn
 from qsft_bench.errors import BenchError
 from qsft_bench.model.pretrained import LowRankTwin, Tuning, build
 from qsft_bench.model.reading import hidden_at
+from qsft_bench.model.vision import Eyes
 from qsft_bench.tokens import Slots, TokenBatch
 
 SIZES: Mapping[str, Mapping[str, int]] = {
@@ -105,6 +106,7 @@ class Network(nn.Module):
         super().__init__()
         self._base: Any = None
         self._shared: frozenset[int] = frozenset()
+        self.stem: Stem | Eyes
         if config.pretrained:
             self._pretrained(config)
         else:
@@ -120,14 +122,19 @@ class Network(nn.Module):
             self.register_load_state_dict_post_hook(_do_not_miss)
 
     def _pretrained(self, config: NetworkConfig) -> None:
-        if config.slots is not None:
-            raise BenchError(f"{config.model} reads text, not images; choose one of the sizes {', '.join(SIZES)}")
         parts = build(config.model, Tuning.parse(config.tuning), config.context, config.weights)
         size = cast(torch.Tensor, parts.head.linear.weight).shape[0]
         if size != config.vocabulary:
             raise BenchError(
                 f"{config.model} has {size:,} ids, these tokens are made for {config.vocabulary:,}; use its own tokenizer"
             )
+        if config.slots is not None:
+            if parts.eyes is None or parts.eyes.image_id != config.slots.image_id:
+                raise BenchError(
+                    f"{config.model} reads text, not images (or its folder holds no processor); choose a vision-language model "
+                    f"or one of the sizes {', '.join(SIZES)}"
+                )
+            self.stem = parts.eyes
         self.config = replace(config, weights=parts.sha256)
         self._base, self._shared = parts.base, parts.shared
         self.backbone = Pretrained(parts.backbone)
@@ -193,8 +200,8 @@ class Network(nn.Module):
                 right, row by row; None where there are none.
         """
         if self._base is not None and self._base.trunk is not None:
-            self._base.trunk.enter(None if options else ids)
-        if self.config.pretrained:
+            self._base.trunk.enter(None if options else (ids, images, frame))
+        if self.config.pretrained and images is None:
             return self.backbone(input_ids=ids, **options).last_hidden_state
         return self.backbone(inputs_embeds=self._embedded(ids, images, numbers, frame), **options).last_hidden_state
 
@@ -205,7 +212,7 @@ class Network(nn.Module):
         numbers: torch.Tensor | None,
         frame: torch.Tensor | None,
     ) -> torch.Tensor:
-        embedded = self.backbone.wte(ids)
+        embedded = self.backbone.get_input_embeddings()(ids)
         if images is not None:
             for slot, found in self.stem(images, numbers, frame).items():
                 embedded = embedded.masked_scatter((ids == slot)[..., None], found.to(embedded.dtype))
@@ -223,7 +230,7 @@ class Network(nn.Module):
         """
         chosen = batch.position if position is None else position
         if self.config.pretrained:
-            return self.hidden(batch.ids).flatten(0, 1)[chosen]
+            return self.hidden(batch.ids, batch.images, batch.numbers, batch.frame).flatten(0, 1)[chosen]
         embedded = self._embedded(batch.ids, batch.images, batch.numbers, batch.frame)
         return hidden_at(self.backbone, embedded, chosen, batch.mask)
 
@@ -248,6 +255,9 @@ class Pretrained(nn.Module):
     @property
     def config(self) -> Any:
         return self.model.config
+
+    def get_input_embeddings(self) -> Any:
+        return self.model.get_input_embeddings()
 
     def forward(self, **inputs: Any) -> Any:
         return self.model(**inputs)

@@ -8,6 +8,8 @@ full       every network has all weights; a tied output matrix stays tied
 lora:16    base (frozen, one for all)  +  adapters of rank 16 on every linear map, per network
 last:4     base (frozen, one for all), but for the last 4 layers and the final norm, per network
 ```
+
+Of a vision-language model the language model is tuned so; what it sees with stays frozen (`qsft_bench.model.vision`).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from torch import nn
 
 from qsft_bench import weights
 from qsft_bench.errors import BenchError
+from qsft_bench.model.vision import Eyes, check_hands_over
 
 KINDS = ("full", "lora", "last")
 TWIN_RANK = 64  # of the difference between an output matrix that is held once and its twin
@@ -98,15 +101,20 @@ class Trunk:
     """
 
     def __init__(self, layers: list[nn.Module]) -> None:
-        self._rows: torch.Tensor | None = None
+        self._rows: tuple[torch.Tensor | None, ...] | None = None
         self._result: torch.Tensor | None = None
         self._replays = self._records = False
         for index, layer in enumerate(layers):
             layer.forward = self._remembering(layer.forward, index == len(layers) - 1)
 
-    def enter(self, rows: torch.Tensor | None) -> None:
-        """Called before the layers run on `rows` (the same object: the same rows); None where they are not to be remembered."""
-        self._replays = rows is not None and self._rows is rows and self._result is not None
+    def enter(self, rows: tuple[torch.Tensor | None, ...] | None) -> None:
+        """Called before the layers run on `rows`, ids and images (the same objects: the same rows).
+
+        Args:
+            rows: None where they are not to be remembered.
+        """
+        known = rows is not None and self._rows is not None and all(a is b for a, b in zip(rows, self._rows, strict=True))
+        self._replays = known and self._result is not None
         self._records = rows is not None and not torch.is_inference_mode_enabled()
         if not self._replays:
             self._rows, self._result = (rows, None) if self._records else (None, None)
@@ -136,22 +144,25 @@ class Base:
         backbone: without its head.
         head: the model's own.
         sha256: of its weights.
+        eyes: what it takes images with, or None.
         trunk: of its first layers where they are shared (`last`).
     """
 
     backbone: Any
     head: LanguageHead
     sha256: str
+    eyes: Eyes | None = None
     trunk: Trunk | None = None
 
     def tensors(self) -> Iterator[torch.Tensor]:
         """All its weights."""
-        for module in (self.backbone, self.head):
+        for module in (self.backbone, self.head, *([self.eyes] if self.eyes else [])):
             yield from module.parameters()
             yield from module.buffers()
 
 
 _BASES: WeakValueDictionary[tuple[str, str], Base] = WeakValueDictionary()
+_EYES: WeakValueDictionary[str, Eyes] = WeakValueDictionary()  # of the models whose networks have all other weights
 
 
 @dataclass(frozen=True)
@@ -167,6 +178,7 @@ class Parts:
     sha256: str
     base: Base | None
     shared: frozenset[int]
+    eyes: Eyes | None
 
 
 def build(model: str, tuning: Tuning, context: int, sha256: str = "") -> Parts:
@@ -192,7 +204,8 @@ def build(model: str, tuning: Tuning, context: int, sha256: str = "") -> Parts:
     if tuning.kind == "full":
         base = _load(path, model, found)
         _check_context(base, model, context)
-        return Parts(base.backbone, base.head, found, None, frozenset())
+        eyes = base.eyes and _EYES.setdefault(found, base.eyes)
+        return Parts(base.backbone, base.head, found, None, frozenset(map(id, _tensors(eyes))), eyes)
     key = (found, "" if tuning.kind == "lora" else str(tuning.size))
     base = _BASES.get(key) or _load(path, model, found)
     _check_context(base, model, context)
@@ -203,7 +216,7 @@ def build(model: str, tuning: Tuning, context: int, sha256: str = "") -> Parts:
             base.trunk = Trunk(_frozen_layers(base, model, tuning.size))
         _BASES[key] = base
     backbone, head = _adapted(base, model, tuning) if tuning.kind == "lora" else _last_layers(base, tuning.size)
-    return Parts(backbone, head, found, base, frozenset(map(id, base.tensors())))
+    return Parts(backbone, head, found, base, frozenset(map(id, base.tensors())), base.eyes)
 
 
 def _load(path: Path, model: str, sha256: str) -> Base:
@@ -211,23 +224,26 @@ def _load(path: Path, model: str, sha256: str) -> Base:
 
     That of `random:` has the architecture, and weights as its own code draws them, from torch's global generator.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
     from transformers.utils import logging
 
     bar = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         config: Any = AutoConfig.from_pretrained(path, trust_remote_code=False)
-        for name, value in vars(config).items():
-            if ("drop" in name) and isinstance(value, float):
-                setattr(config, name, 0.0)  # what is drawn at random would be another start, and another model to each network
-        config.use_cache = False
+        sees = hasattr(config, "vision_config")
+        for part in (config, config.get_text_config(), *([config.vision_config] if sees else [])):
+            for name, value in vars(part).items():
+                if ("drop" in name) and isinstance(value, float):
+                    setattr(part, name, 0.0)  # what is drawn at random would be another start, and another model each time
+        config.use_cache = config.get_text_config().use_cache = False
         language: Any
+        kind: Any = AutoModelForImageTextToText if sees else AutoModelForCausalLM
         if model.startswith(weights.RANDOM):
-            language = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False).eval()
+            language = kind.from_config(config, dtype=torch.float32, trust_remote_code=False).eval()
             missing = []
         else:
-            language, info = AutoModelForCausalLM.from_pretrained(
+            language, info = kind.from_pretrained(
                 path,
                 config=config,
                 dtype=torch.float32,
@@ -250,11 +266,31 @@ def _load(path: Path, model: str, sha256: str) -> Base:
             f"{model} lacks weights ({', '.join(missing[:3])}{' and more' if len(missing) > 3 else ''}): it is a model without "
             "its language-model head, or a part of one; use the whole causal model"
         )
-    backbone, linear = getattr(language, language.base_model_prefix), language.get_output_embeddings()
+    whole, linear = getattr(language, language.base_model_prefix), language.get_output_embeddings()
+    backbone = language.get_decoder() if sees else whole
     text = config.get_text_config()
     base = Base(backbone, LanguageHead(linear, getattr(text, "final_logit_softcapping", None)), sha256)
     _check_head(language, base, model)
+    if sees:
+        base.eyes = _take_eyes(whole, backbone, path, model)
     return base
+
+
+def _take_eyes(whole: Any, backbone: Any, path: Path, model: str) -> Eyes | None:
+    """What a vision-language model sees with, taken out of it; None where its folder does not say how images are read."""
+    if not any(file for pattern in weights.PROCESSOR for file in path.glob(pattern)):
+        return None
+    eyes = Eyes(whole, weights.processor(path), whole.config.image_token_id)
+    check_hands_over(whole, backbone, eyes, model)
+    (name,) = (name for name, child in whole.named_children() if child is backbone)
+    setattr(whole, name, None)
+    return eyes
+
+
+def _tensors(module: nn.Module | None) -> Iterator[torch.Tensor]:
+    for each in [] if module is None else [module]:
+        yield from each.parameters()
+        yield from each.buffers()
 
 
 @torch.no_grad()
