@@ -388,10 +388,15 @@ class Pipeline:
             identity_hash = json_sha256([identity_hash, "constrained"])
         return agent, Origin(agent.meta["dataset"], identity_hash, commit(), dict(sizes.options))
 
-    def records(self, cell: Cell, episodes: int | None = None) -> pd.DataFrame:
-        """The cell's evaluation records, played if they are missing."""
+    def records(self, cell: Cell, episodes: int | None = None, player: tuple[Any, Origin] | None = None) -> pd.DataFrame:
+        """The cell's evaluation records, played if they are missing.
+
+        Args:
+            episodes: test episodes; as many as the scale says if not given.
+            player: what `player` returned, where it was asked already.
+        """
         spec = env_spec(cell.env)
-        agent, origin = self.player(cell)
+        agent, origin = player or self.player(cell)
         path = self.records_path(cell, origin)
         count = self.scale(cell).evaluation_episodes if episodes is None else episodes
 

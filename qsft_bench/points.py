@@ -147,8 +147,8 @@ def _make(pipeline: Pipeline, trained: Trained, folder: Path | None) -> str:
 def _finish(pipeline: Pipeline, trained: Trained, folder: Path) -> None:
     began = time.monotonic()
     cell = trained.cell
-    pipeline.records(cell)
     agent, origin = pipeline.player(cell)
+    pipeline.records(cell, player=(agent, origin))
     records = pipeline.records_path(cell, origin)
     for suffix in (".transcripts.parquet", ".parquet"):
         copy_file(records.with_suffix(suffix), trained.file(folder, suffix))

@@ -48,7 +48,7 @@ class Run:
         device: `cpu`, `cuda`, ...
         prerequisite: loads an agent trained before on the same data.
         progress: called with (steps done, steps in all, newest metrics).
-        checkpoint_seconds: how often the state is written.
+        checkpoint_seconds: how often the state is written; more rarely where writing it takes over a twentieth of this.
         trackers: accelerate's tracker names (`tensorboard`, `wandb`, ...).
         sharded: whether the ranks of a launch share the weights out (FSDP) in place of each holding them all (DDP).
         watch: called as `watch(step)` before the first step, every `watch_every` steps and after the last (learning curves);
@@ -241,6 +241,7 @@ def train(learner: Learner, data: TokenDataset, run: Run, training: Training, id
                 run.watch(0)
         module.train()
     began = saved = time.monotonic()
+    pause = run.checkpoint_seconds
     before = history.seconds
     log_every = max(1, steps // 50)
     recent: list[dict[str, torch.Tensor]] = []
@@ -253,7 +254,7 @@ def train(learner: Learner, data: TokenDataset, run: Run, training: Training, id
         order = train_data.order(step, batch_size, run.seed)
         batches = [train_data.batch(order[(micro * world + rank) * share :][:share]) for micro in range(training.accumulate)]
         tokens = [int(batch.learn.sum()) for batch in batches]
-        due = main and time.monotonic() - saved > run.checkpoint_seconds and step + 1 < steps
+        due = main and time.monotonic() - saved > pause and step + 1 < steps
         total, save = ranks.totals([sum(tokens), due])
         means: dict[str, torch.Tensor] = {}
         with _told_what_fits(run.scale, training, share, named):
@@ -293,8 +294,10 @@ def train(learner: Learner, data: TokenDataset, run: Run, training: Training, id
             module.train()
             began += time.monotonic() - paused  # watching is not training
         if save:
+            paused = time.monotonic()
             state.save(learner.networks, optimizers, named, step + 1, history)
             saved = time.monotonic()
+            pause = max(pause, 20 * (saved - paused)) if pause > 0 else pause
     gather(learner.networks)
     if run.trackers:
         accelerator.end_training()
