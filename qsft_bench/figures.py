@@ -79,10 +79,10 @@ def against_size(found: pd.DataFrame, title: str, unit: str, references: Mapping
     from matplotlib.lines import Line2D
     from matplotlib.ticker import EngFormatter
 
-    figure, axes = pyplot.subplots(figsize=(7.5, 4.6), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(8, 5.4), layout="constrained")
     kinds = _kinds(found)
     for number, (agent, rows) in enumerate(found.groupby("agent", sort=False)):
-        thin, place = _is_imitation(str(agent)), 1.03 ** (number - 2)  # side by side where they would hide each other
+        thin, place = agent in IMITATION, 1.05 ** (number - 2)  # side by side where they would hide each other
         for kind, group in rows.groupby(["weights", "tokens"], sort=False):
             line = group.sort_values("parameters")
             x = line["parameters"] * place
@@ -99,15 +99,14 @@ def against_size(found: pd.DataFrame, title: str, unit: str, references: Mapping
     axes.set_xlabel("parameters of the model (embeddings included, heads not)")
     axes.set_ylabel(unit)
     axes.grid(alpha=0.3)
-    legend = axes.legend(
-        fontsize="small", title=f"bar, band: 95% over {bands(found)}", title_fontsize="small", loc="upper left"
-    )
     shown = [
         Line2D([], [], color="0.3", linestyle="", marker=marker, fillstyle=fill, label=f"{weights} weights; {tokens}")
         for (weights, tokens), (marker, fill) in kinds.items()
     ]
-    axes.add_artist(legend)
-    axes.legend(handles=shown, fontsize="x-small", loc="lower right")
+    handles = [*axes.get_legend_handles_labels()[0], *shown]
+    figure.legend(
+        handles=handles, loc="outside lower center", ncol=3, fontsize="small", title=f"bars and bands: 95% over {bands(found)}"
+    )
     axes.set_title(title, fontsize=10)
     return _write(figure, stem)
 
@@ -150,10 +149,6 @@ def _kinds(found: pd.DataFrame) -> dict[tuple[str, str], tuple[str, Any]]:
         (weights, tokens): ("*", "full") if weights == "pretrained" else ("o", "none" if tokens in pretrained else "full")
         for weights, tokens in present
     }
-
-
-def _is_imitation(agent: str) -> bool:
-    return agent in IMITATION
 
 
 def _scored(axes: Any, x: pd.Series, line: pd.DataFrame, colour: str, label: Any, thin: bool, marker: tuple[str, Any]) -> None:
