@@ -21,7 +21,7 @@ from qsft_bench.episode import Episode, Turn
 from qsft_bench.errors import BenchError
 from qsft_bench.evaluate import Cell
 from qsft_bench.pipeline import Pipeline
-from qsft_bench.plan import GIB, Constants, cells, measure_env, outline, train_stage
+from qsft_bench.plan import GIB, Constants, cells, held_weights, measure_env, outline, train_stage
 from qsft_bench.preset import scale
 from qsft_bench.registry import agent_class, env_names, env_spec
 from qsft_bench.rollout import env_for
@@ -66,13 +66,13 @@ def _check(cell: Cell, constants: Constants, folder: Path, memory: float) -> Che
         shapes = outline(cell, sizes, constants)
     except BenchError as error:
         return Checked(str(cell), 0, "nothing", str(error))
-    held = sum(parameter.numel() for network in shapes.networks.values() for parameter in network.parameters())
+    held = held_weights(shapes)
     if cls.reuses:
         return Checked(str(cell), held, f"nothing: it plays the checkpoint of {cls.reuses}")
     stage = train_stage(cell, shapes, sizes, constants)
     needs = stage.memory + (WINDOWS - 1) * stage.memory_window
     if needs > (memory or _free()):
-        _on_meta(shapes, constants, sizes.context)
+        pass_on_meta(shapes, constants, sizes.context)
         needed = f"a step takes about {needs / GIB:.1f} GiB, {(memory or _free()) / GIB:.1f} are free"
         return Checked(str(cell), held, "forward and backward on the meta device", f"no step: {needed}")
     pipeline = Pipeline(root=folder, scales={cell.env: sizes})
@@ -94,16 +94,18 @@ def _check(cell: Cell, constants: Constants, folder: Path, memory: float) -> Che
     return Checked(str(cell), held, f"one step (loss {loss:.3f}) and one action in {time.monotonic() - began:.0f} s")
 
 
-def _on_meta(agent: Any, constants: Constants, context: int) -> None:
+def pass_on_meta(agent: Any, constants: Constants, context: int) -> None:
     """Each network's own passes over full rows; a loss cannot be had there, since its masks depend on data."""
     for name, network in agent.networks.items():
         images = numbers = None
+        for _, parameter in network.own_parameters():
+            parameter.requires_grad_(name in agent.trained())
         with torch.device("meta"):
             if constants.slots is not None:
                 images = torch.zeros(WINDOWS, *constants.slots["image"], dtype=torch.uint8)
-                numbers = torch.zeros(WINDOWS, constants.slots["numbers"])
+                numbers = torch.zeros(WINDOWS, constants.slots["numbers"]) if constants.slots["numbers"] else None
             ids = torch.zeros(WINDOWS, context, dtype=torch.long)
-            whole = torch.ones_like(ids, dtype=torch.bool)  # said, or it is looked for in the data
+            whole = torch.ones(WINDOWS, 1, context, context, dtype=torch.bool)  # said, or it is looked for in the data
             hidden = network.hidden(ids, images, numbers, attention_mask=whole).flatten(0, 1)
             total = torch.stack([head(hidden).float().square().mean() for head in network.heads.values()]).sum()
         if name in agent.trained():

@@ -234,7 +234,7 @@ def _agent_stages(cell: Cell, sizes: Scale, constants: Constants) -> Iterator[St
     yield Stage(
         f"play {cell}",
         f"{tried:,} + {sizes.evaluation_episodes:,} episodes",
-        sum(_weights(network) for network in agent.networks.values()),
+        held_weights(agent),
         work=games * constants.seconds,
         flop=games * _played_flop(agent, constants),
     )
@@ -248,8 +248,9 @@ def train_stage(cell: Cell, agent: Any, sizes: Scale, constants: Constants) -> S
     """
     trained = set(agent.trained())
     forward = {name: constants.rows * forward_flop(network, constants) for name, network in agent.networks.items()}
-    held = sum(_weights(network) for network in agent.networks.values())
-    moved = sum(_weights(agent.networks[name]) for name in trained)
+    held = held_weights(agent)
+    own = {name: sum(each.numel() for _, each in network.own_parameters()) for name, network in agent.networks.items()}
+    moved = sum(own[name] for name in trained)
     training, seeds = agent.config.training, sizes.training_seeds
     steps = training.gradient_steps(sizes)
     step = sum((3 if name in trained else 1) * value for name, value in forward.items()) * sizes.batch_size
@@ -262,7 +263,7 @@ def train_stage(cell: Cell, agent: Any, sizes: Scale, constants: Constants) -> S
         moved,
         memory=4 * held + (4 + (4 if training.optimizer == "muon" else 8)) * moved + window,
         memory_window=window,
-        disk=seeds * 4.0 * held,
+        disk=seeds * 4.0 * sum(own.values()),
         work=seeds * watched * constants.seconds,
         flop=seeds * (steps * step + watched * _played_flop(agent, constants)),
     )
@@ -302,6 +303,11 @@ class _AnyHash(dict[str, str]):
 
     def __missing__(self, key: str) -> str:
         return ""
+
+
+def held_weights(agent: Any) -> int:
+    """Weights of all its networks; those that several share count once."""
+    return _weights(agent.networks)
 
 
 def _weights(module: torch.nn.Module) -> int:

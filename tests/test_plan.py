@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
 from qsft_bench import plan as module
-from qsft_bench.check import check
+from qsft_bench.check import check, pass_on_meta
 from qsft_bench.cli import main
 from qsft_bench.evaluate import Cell
 from qsft_bench.model.network import Head, Network, NetworkConfig
 from qsft_bench.plan import Constants, forward_flop, make_plan, markdown, outline, render, train_stage
 from qsft_bench.preset import scale
 from qsft_bench.registry import env_spec
+from qsft_bench.tokens import PretrainedCodec
+from tests.pretrained import save_vision_model
 
 CONSTANTS = Constants(
     episodes=10,
@@ -59,8 +62,6 @@ def test_the_cost_of_a_training() -> None:
 
 
 def test_every_cell_of_an_environment_after_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import asdict
-
     measured = {
         "command": "measure", "hardware": "a core", "load": "load 0", "commit": "abc", "flop_per_second": 1e9,
         "environments": {"paper": {"stitching": asdict(CONSTANTS)}},
@@ -81,6 +82,30 @@ def test_every_cell_of_an_environment_after_what_it_needs(monkeypatch: pytest.Mo
     rows = render(plan, 50.0)
     assert len(rows) == len(plan.stages) + 2 and len({len(row) for row in rows}) == 1
     assert markdown(rows).count("\n") == len(rows)
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora:4", "last:1"])
+def test_a_vision_language_model_is_planned_and_passed_without_its_weights(tmp_path: Path, tuning: str) -> None:
+    """From its configuration alone; what networks share is held once, and what it sees with is not trained."""
+    folder = save_vision_model(tmp_path / "model")
+    codec = PretrainedCodec.learn(str(folder), ["go\n"], (48, 48, 3))
+    assert codec.slots is not None
+    (folder / "model.safetensors").unlink()
+    made = {"vocabulary": codec.size, "outputs": codec.outputs, "slots": asdict(codec.slots)}
+    constants, cell = replace(CONSTANTS, **made), Cell("sft", "alfworld", preset="paper")  # type: ignore[arg-type]
+    sizes = replace(scale("paper", env_spec("alfworld")), model=str(folder), tuning=tuning, context=64)
+    agent = outline(cell, sizes, constants)
+    stage = train_stage(cell, agent, sizes, constants)
+    eyes = sum(parameter.numel() for parameter in agent.networks["policy"].stem.parameters())
+    own = sum(parameter.numel() for _, parameter in agent.networks["policy"].own_parameters())
+    assert stage.trained == own > 0 and stage.disk == 4 * own
+    assert (stage.weights == own + eyes) == (tuning == "full")
+    pass_on_meta(agent, constants, 64)
+    assert agent.networks["policy"].stem.model.device.type == "meta"
+    qsft = outline(replace(cell, agent="qsft"), sizes, constants)
+    held = train_stage(replace(cell, agent="qsft"), qsft, sizes, constants).weights
+    shared = stage.weights - own
+    assert held == shared + sum(each.numel() for net in qsft.networks.values() for _, each in net.own_parameters())
 
 
 def test_what_is_committed_is_read(capsys: pytest.CaptureFixture[str]) -> None:

@@ -182,7 +182,7 @@ class Parts:
 
 
 def build(model: str, tuning: Tuning, context: int, sha256: str = "") -> Parts:
-    """A backbone with the model's own head.
+    """A backbone with the model's own head; within `torch.device("meta")` its shapes alone, for which its weights are not read.
 
     Args:
         model: folder, name on the hub, or `pip:` and a package; or `random:` and one of these.
@@ -196,7 +196,7 @@ def build(model: str, tuning: Tuning, context: int, sha256: str = "") -> Parts:
     if model.startswith(weights.RANDOM) and tuning.kind != "full":
         raise BenchError(f"the weights of {model} are random, and to keep some of them frozen makes no sense; use full tuning")
     path = weights.folder(model)
-    found = weights.weights_sha256(path)
+    found = f"shapes of {path}" if _on_meta() else weights.weights_sha256(path)
     if sha256 and found != sha256:
         raise BenchError(
             f"{model} has weights of SHA-256 {found}, this was trained on {sha256}; put that model back in its place"
@@ -219,6 +219,10 @@ def build(model: str, tuning: Tuning, context: int, sha256: str = "") -> Parts:
     return Parts(backbone, head, found, base, frozenset(map(id, base.tensors())), base.eyes)
 
 
+def _on_meta() -> bool:
+    return torch.get_default_device().type == "meta"
+
+
 def _load(path: Path, model: str, sha256: str) -> Base:
     """Read a model, without dropout, in single precision, and find its parts.
 
@@ -238,10 +242,10 @@ def _load(path: Path, model: str, sha256: str) -> Base:
                     setattr(part, name, 0.0)  # what is drawn at random would be another start, and another model each time
         config.use_cache = config.get_text_config().use_cache = False
         language: Any
+        missing: list[str] = []
         kind: Any = AutoModelForImageTextToText if sees else AutoModelForCausalLM
-        if model.startswith(weights.RANDOM):
+        if _on_meta() or model.startswith(weights.RANDOM):
             language = kind.from_config(config, dtype=torch.float32, trust_remote_code=False).eval()
-            missing = []
         else:
             language, info = kind.from_pretrained(
                 path,
@@ -270,7 +274,8 @@ def _load(path: Path, model: str, sha256: str) -> Base:
     backbone = language.get_decoder() if sees else whole
     text = config.get_text_config()
     base = Base(backbone, LanguageHead(linear, getattr(text, "final_logit_softcapping", None)), sha256)
-    _check_head(language, base, model)
+    if not _on_meta():
+        _check_head(language, base, model)
     if sees:
         base.eyes = _take_eyes(whole, backbone, path, model)
     return base
@@ -281,7 +286,8 @@ def _take_eyes(whole: Any, backbone: Any, path: Path, model: str) -> Eyes | None
     if not any(file for pattern in weights.PROCESSOR for file in path.glob(pattern)):
         return None
     eyes = Eyes(whole, weights.processor(path), whole.config.image_token_id)
-    check_hands_over(whole, backbone, eyes, model)
+    if not _on_meta():
+        check_hands_over(whole, backbone, eyes, model)
     (name,) = (name for name, child in whole.named_children() if child is backbone)
     setattr(whole, name, None)
     return eyes

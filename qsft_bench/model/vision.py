@@ -49,6 +49,8 @@ class Eyes(nn.Module):
         Args:
             images, frame: see `TokenBatch`; there are no numbers.
         """
+        if images.is_meta:  # shapes alone: where the embeddings go to has them already
+            return {self.image_id: next(self.model.parameters()).new_empty(0)}
         digests = [hashlib.blake2b(image.numpy().tobytes(), digest_size=16).digest() for image in images.cpu()]
         found = {digest: self._known[digest] for digest in digests if digest in self._known}
         unknown = {digest: image for digest, image in zip(digests, images, strict=True) if digest not in found}
