@@ -279,7 +279,7 @@ def train(learner: Learner, data: TokenDataset, run: Run, training: Training, id
             if not all(math.isfinite(value) for value in values.values()):
                 raise BenchError(f"training diverged at step {step + 1}: {values}; lower the learning rate")
             if (step + 1) % (10 * log_every) == 0 or step + 1 == steps:
-                with gathered(learner.networks):
+                with gathered(learner.networks), accelerator.autocast():
                     values |= learner.diagnose(data) if main else {}
             history.entries.append(values)
             if run.trackers:
