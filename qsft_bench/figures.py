@@ -196,7 +196,7 @@ def points_page(titles: Sequence[str], found: pd.DataFrame, companion: bool, sou
     if companion:
         text += [
             f"## {titles[1]}",
-            "The same architecture, tokens, games and steps; all weights are trained. Learning rates stand with the points.",
+            "The same architecture, tokens and games; what is trained, for how long and at which rate stands with the points.",
             f"![{titles[1]}](figure4_pretraining.png)",
         ]
     heading = "| model | share | agent | mean return | episodes | how |\n| --- | ---: | --- | ---: | ---: | --- |\n"

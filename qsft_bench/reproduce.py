@@ -200,6 +200,8 @@ def _point(origin: Mapping[str, Any]) -> str:
         identity = origin["follows_from"]["identity"]
         rate = identity["scale"]["learning_rate"] * identity["config"]["training"]["learning_rate"]
         size = f"{origin['steps']:,} steps of {identity['scale']['batch_size']} on {origin['training_episodes']:,} episodes"
+        if "tuning" in identity["scale"]:
+            parts.append(f"tuned {identity['scale']['tuning']}")
         parts.append(f"{size} in {origin['training_seconds']:.0f} s, learning rate {rate:g}")
     return "; ".join([*parts, f"decoding {origin['decoding']}"])
 
