@@ -21,8 +21,7 @@ from qsft_bench.episode import Episode, Turn
 from qsft_bench.errors import BenchError
 from qsft_bench.evaluate import Cell
 from qsft_bench.pipeline import Pipeline
-from qsft_bench.plan import GIB, Constants, cells, held_weights, measure_env, outline, train_stage
-from qsft_bench.preset import scale
+from qsft_bench.plan import GIB, Constants, cells, held_weights, measure_env, outline, sizes_of, train_stage
 from qsft_bench.registry import agent_class, env_names, env_spec
 from qsft_bench.rollout import env_for
 from qsft_bench.train import Run
@@ -40,27 +39,30 @@ class Checked:
     not_done: str = ""
 
 
-def check(preset: str, envs: Sequence[str] = (), agents: Sequence[str] = (), memory: float = 0.0) -> Iterator[Checked]:
+def check(
+    preset: str, envs: Sequence[str] = (), agents: Sequence[str] = (), memory: float = 0.0, model: str = ""
+) -> Iterator[Checked]:
     """Every cell, or those of the named environments and agents, one after another.
 
     Args:
         memory: bytes that a step may take; what is free now if 0.
+        model: see `sizes_of`.
     """
     for name in [env_spec(env).name for env in envs] or env_names():
         spec = env_spec(name)
         try:
-            constants = measure_env(spec, preset, EPISODES)
+            constants = measure_env(spec, preset, EPISODES, model)
         except BenchError as error:
             yield Checked(name, 0, "nothing", str(error))
             continue
         with tempfile.TemporaryDirectory(prefix="qsft-bench-") as folder:
             for cell in cells(spec, "base", preset, agents):
-                yield _check(cell, constants, Path(folder), memory)
+                yield _check(cell, constants, Path(folder), memory, model)
 
 
-def _check(cell: Cell, constants: Constants, folder: Path, memory: float) -> Checked:
+def _check(cell: Cell, constants: Constants, folder: Path, memory: float, model: str) -> Checked:
     spec = env_spec(cell.env)
-    sizes = replace(scale(cell.preset, spec), dataset_episodes=EPISODES, steps=1, batch_size=WINDOWS)
+    sizes = replace(sizes_of(cell.preset, spec, model), dataset_episodes=EPISODES, steps=1, batch_size=WINDOWS)
     cls: Any = agent_class(cell.agent)
     try:
         shapes = outline(cell, sizes, constants)

@@ -490,6 +490,9 @@ class FigureVerb:
         print(found.to_string(index=False, float_format="%.3f"))
 
 
+STANDS_IN = "In place of the pretrained models that the preset names; a folder without weights will do, but for gradient steps."
+
+
 @dataclass(frozen=True)
 class PlanVerb:
     """Print what a preset costs: stages, sizes, weights, memory, disk and time of every cell; or measure what that rests on."""
@@ -502,6 +505,7 @@ class PlanVerb:
     """Only these agents, and what they start from."""
     tier: tuple[str, ...] = ()
     """Only these data recipes."""
+    model: Annotated[str, arg(help=STANDS_IN)] = ""
     tflops: float = 100.0
     """TFLOP/s that a GPU is taken to train with."""
     markdown: bool = False
@@ -519,9 +523,9 @@ class PlanVerb:
         from qsft_bench import plan
 
         if self.measure:
-            plan.measure(self.preset, self.env, self.episodes, self.measured)
+            plan.measure(self.preset, self.env, self.episodes, self.measured, self.model)
             return
-        made = plan.make_plan(self.preset, self.env, self.agent, self.tier)
+        made = plan.make_plan(self.preset, self.env, self.agent, self.tier, self.model)
         rows, notes = plan.render(made, self.tflops), plan.notes(made, self.tflops)
         if self.markdown:
             print(plan.markdown(rows), *notes, sep="\n\n")
@@ -543,13 +547,14 @@ class Check:
     """Only these environments."""
     agent: tuple[str, ...] = ()
     """Only these agents, and what they start from."""
+    model: Annotated[str, arg(help=STANDS_IN)] = ""
     memory: float = 0.0
     """GiB that a step may take; what is free if 0."""
 
     def run(self) -> None:
         from qsft_bench.check import check
 
-        for found in check(self.preset, self.env, self.agent, self.memory * 2**30):
+        for found in check(self.preset, self.env, self.agent, self.memory * 2**30, self.model):
             size = f", {found.weights / 1e6:,.1f} M weights" if found.weights else ""
             print(f"{found.cell}{size}: {found.did}" + (f"; {found.not_done}" if found.not_done else ""), flush=True)
 

@@ -8,7 +8,8 @@ operations (FLOP) one core trains with in a second. Counted: weights, by buildin
 forward pass of one network over a row:   F = 2 (weights of its blocks) (tokens) + 4 (layers) (width) (tokens)^2 + its heads
 a gradient step:                          3 F of what is trained and F of what is not (targets, borrowed), times rows
 memory of a step: 4 bytes a weight, and of a trained one 4 for its gradient and 8 (Muon: 4) for its moments, and a row's
-                  activations, 34 (tokens) (width) (layers) bytes in half precision (Korthikanti et al. 2023, attention fused)
+                  activations, 34 (tokens) (width) (layers) bytes in half precision (Korthikanti et al. 2023, attention fused);
+                  with `checkpointing` the layers' inputs and one layer, (2 (layers) + 34) (tokens) (width)
 play:             F of what plays over an episode's tokens, and the environment's time
 ```
 
@@ -34,7 +35,7 @@ import torch
 from qsft_bench.errors import BenchError
 from qsft_bench.evaluate import Cell
 from qsft_bench.files import write_json
-from qsft_bench.model.network import Network, NetworkConfig
+from qsft_bench.model.network import SIZES, Network, NetworkConfig
 from qsft_bench.pipeline import Pipeline, commit, hardware, learns, prerequisites
 from qsft_bench.preset import Scale, scale
 from qsft_bench.registry import agent_class, env_names, env_spec
@@ -184,14 +185,26 @@ def read_measured() -> dict[str, Any]:
     return json.loads((files("qsft_bench") / MEASURED).read_text(encoding="utf-8"))
 
 
-def make_plan(preset: str, envs: Sequence[str] = (), agents: Sequence[str] = (), tiers: Sequence[str] = ()) -> Plan:
-    """Every cell of what is registered, or of the named environments, agents and tiers, with what it needs first."""
+def sizes_of(preset: str, spec: EnvSpec, model: str = "") -> Scale:
+    """The preset's sizes, with `model` in the place of a pretrained one; of that a folder without weights will do."""
+    found = scale(preset, spec)
+    return replace(found, model=model) if model and found.model not in SIZES else found
+
+
+def make_plan(
+    preset: str, envs: Sequence[str] = (), agents: Sequence[str] = (), tiers: Sequence[str] = (), model: str = ""
+) -> Plan:
+    """Every cell of what is registered, or of the named environments, agents and tiers, with what it needs first.
+
+    Args:
+        model: stands in for a pretrained model that the preset names (`sizes_of`).
+    """
     measured = read_measured()
     known = measured["environments"].get(preset, {})
     stages: list[Stage] = []
     missing: list[str] = []
     for name in [env_spec(env).name for env in envs] or env_names():
-        spec, sizes = env_spec(name), scale(preset, env_spec(name))
+        spec, sizes = env_spec(name), sizes_of(preset, env_spec(name), model)
         if name not in known:
             missing.append(f"{name} (`qsft-bench plan --preset {preset} --env {name} --measure` measures it)")
             continue
@@ -255,7 +268,7 @@ def train_stage(cell: Cell, agent: Any, sizes: Scale, constants: Constants) -> S
     steps = training.gradient_steps(sizes)
     step = sum((3 if name in trained else 1) * value for name, value in forward.items()) * sizes.batch_size
     watched = sizes.curve_points * sizes.curve_episodes * max(1, len(agent.watched))
-    window = constants.rows * max(_row_bytes(agent.networks[name], constants) for name in trained)
+    window = constants.rows * max(_row_bytes(agent.networks[name], constants, sizes.checkpointing) for name in trained)
     return Stage(
         f"train {cell}",
         f"{steps:,} steps of {sizes.batch_size} windows" + (f", {seeds} trainings" if seeds > 1 else ""),
@@ -329,19 +342,20 @@ def forward_flop(network: Network, constants: Constants) -> float:
     return 2 * blocks * constants.tokens + 4 * layers * width * constants.tokens**2 + 2 * heads * constants.actions
 
 
-def _row_bytes(network: Network, constants: Constants) -> float:
+def _row_bytes(network: Network, constants: Constants, checkpointing: bool) -> float:
     layers, width = _shape(network)
-    return 34 * constants.tokens * width * layers
+    return (2 * layers + 34 if checkpointing else 34 * layers) * constants.tokens * width
 
 
 # Measuring ----------------------------------------------------------------------------------------------------------------
 
 
-def measure(preset: str, envs: Sequence[str], episodes: int, path: Path) -> dict[str, Any]:
+def measure(preset: str, envs: Sequence[str], episodes: int, path: Path, model: str = "") -> dict[str, Any]:
     """Measure the named environments, or all that can start, and the machine unless it was, and write both into `path`.
 
     Args:
         episodes: of behaviour that are played in each environment.
+        model: see `sizes_of`.
     """
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"environments": {}}
     if found.get("hardware") != hardware():
@@ -351,7 +365,7 @@ def measure(preset: str, envs: Sequence[str], episodes: int, path: Path) -> dict
         found = {"environments": {}, **machine, "flop_per_second": measure_flop()}
     for name in [env_spec(env).name for env in envs] or env_names():
         try:
-            constants = measure_env(env_spec(name), preset, episodes)
+            constants = measure_env(env_spec(name), preset, episodes, model)
         except BenchError as error:
             print(f"{name}: not measured: {error}")
             continue
@@ -362,9 +376,9 @@ def measure(preset: str, envs: Sequence[str], episodes: int, path: Path) -> dict
     return found
 
 
-def measure_env(spec: EnvSpec, preset: str, episodes: int) -> Constants:
+def measure_env(spec: EnvSpec, preset: str, episodes: int, model: str = "") -> Constants:
     """Generate and tokenise `episodes` of the base tier."""
-    sizes = replace(scale(preset, spec), dataset_episodes=episodes)
+    sizes = replace(sizes_of(preset, spec, model), dataset_episodes=episodes)
     cell = Cell("behaviour", spec.name, preset=preset)
     with tempfile.TemporaryDirectory(prefix="qsft-bench-") as folder:
         first = {spec.name: replace(sizes, dataset_episodes=2)}  # what an environment prepares once is not an episode's cost
