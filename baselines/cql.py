@@ -2,10 +2,10 @@
 
 For a token transition (s, a, r, s') with double Q and target copies Q-bar (Polyak):
 
-    (1)  y     = clip(r + gamma V(s'), 0, 1),   V(s') = max_a' min(Qbar1, Qbar2)(s', a'),   0 where the episode ends
+    (1)  y     = r + gamma V(s'),   V(s') = max_a' min(Qbar1, Qbar2)(s', a'),   0 where the episode ends
     (2)  L_Q   = sum_i E[ 1/2 (Q_i(s, a) - y)^2 ]
-    (3)  L_CQL = sum_i E[ logsumexp_a' Q_i(s, a') - taken Q_i(s, a) ]
-    (4)  L     = L_Q + alpha L_CQL         taken = 1: the paper's Eq. 4, CQL(H); taken = 0: its Eq. 1 with Eq. 4's choice of mu
+    (3)  L_CQL = sum_i E[ logsumexp_a' Q_i(s, a') - Q_i(s, a) ]
+    (4)  L     = L_Q + alpha L_CQL                              the paper's Eq. 4, CQL(H)
     (5)  pi(s) = argmax_a min(Q1, Q2)(s, a), or softmax_a min(Q1, Q2)(s, a) / temperature
 
 s' of a token inside an action is the action's next token, without reward or discount: the maximum over whole actions is
@@ -13,13 +13,13 @@ taken one token at a time. The max of Eq. 1, the logsumexp of Eq. 3 and the argm
 played: a special token never is, and no data would keep its value from being the greatest.
 
 Nothing is imitated first: the network starts from random weights. alpha belongs to the scale of the returns, here [0, 1]: a
-table comes to rest at Q(s, a) = y + alpha (taken - softmax_a Q(s, .) / pi_beta(a|s)), so that with alpha = 1 how often the data
+table comes to rest at Q(s, a) = y + alpha (1 - softmax_a Q(s, .) / pi_beta(a|s)), so that with alpha = 1 how often the data
 take an action moves its value as far as what it returns, and with less the values decide.
 
-With taken = 1 whatever the data take often is lifted by up to alpha, and bootstraps add the lifts up: a bonus for every token
-that is still to come, which pays for not finishing. Where an episode is a few tokens it is small. Over the 240 tokens of an
-episode of the arm values came to 8 to 10 (alpha .1), or to the clip of Eq. 1 with any alpha from .001 to .01. With taken = 0
-values are only ever lowered (the paper's Theorem 3.1: a bound of Q at every action, where Eq. 4's is one of V).
+Where an episode has many tokens this fails, and does on the arm (240 of them): what the data take often is lifted by almost
+alpha, bootstraps add the lifts up, and every token that is still to come pays for not finishing. Measured there: values of 8
+to 10 at the start with alpha .1, where an episode returns 0 or 1; with targets clipped to [0, 1], about 1 with any alpha from
+.001 to .01, for then nothing holds down the tokens that the data never take.
 """
 
 from __future__ import annotations
@@ -43,12 +43,10 @@ from qsft_bench.train import Run
 class CQLConfig(Config):
     """Attributes:
     alpha: of Eq. 4.
-    taken: of Eq. 3.
     polyak: rate at which the target heads follow. Values travel about one token in 1 / polyak steps.
     """
 
     alpha: float = 0.1
-    taken: float = 1.0
     polyak: float = 0.05
 
 
@@ -74,7 +72,7 @@ class CQL(TokenAgent):
         for q in self.networks["value"](batch).values():  # (K, V) of each head
             taken = q.gather(-1, batch.action[:, None]).squeeze(-1)
             loss_q = loss_q + 0.5 * (taken - target).square()
-            loss_cql = loss_cql + self.only_playable(q).logsumexp(-1) - self.config.taken * taken
+            loss_cql = loss_cql + self.only_playable(q).logsumexp(-1) - taken
         loss_q, loss_cql = batch.mean(loss_q), batch.mean(loss_cql)
         metrics = {"loss_q": loss_q.detach(), "loss_cql": loss_cql.detach(), "target": batch.mean(target)}
         return loss_q + self.config.alpha * loss_cql, metrics
@@ -82,7 +80,7 @@ class CQL(TokenAgent):
     @torch.no_grad()
     def target(self, batch: TokenBatch) -> torch.Tensor:
         """y of Eq. 1 for every action token, (K,)."""
-        return (batch.reward + batch.discount * batch.next_value(self.value(batch, "value_target"))).clamp(0, 1)
+        return batch.reward + batch.discount * batch.next_value(self.value(batch, "value_target"))
 
     def value(self, batch: TokenBatch, network: str) -> torch.Tensor:
         """V of every action token's state, (K,)."""
