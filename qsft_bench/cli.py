@@ -392,7 +392,7 @@ class TableResults(Results):
 
         with _progress(_pipeline(self.where, source=self.source, publishes=self.publish)) as running:
             table = make(running)
-        _print(render(table))
+        _print(render(table, _console().width if sys.stdout.isatty() else None))
 
 
 @dataclass(frozen=True)
@@ -533,7 +533,7 @@ class PlanVerb:
         table = Table(*rows[0], box=None)
         for row in rows[1:]:
             table.add_row(*row)
-        _print(table, width=150)
+        _print(table)
         print(*notes, sep="\n")
 
 
@@ -766,12 +766,18 @@ class _progress:  # noqa: N801 - used as a function
         self.display.__exit__(*exception)
 
 
-def _print(renderable: Any, width: int = 0) -> None:
-    """Show it, on at least `width` columns."""
+def _print(renderable: Any) -> None:
+    """Show it whole: on more columns than the terminal has, if it takes them, for a number that is cut off is none."""
+    console = _console()
+    needed = console.measure(renderable, options=console.options.update(max_width=10_000)).maximum
+    console.width = max(console.width, needed)
+    console.print(renderable)
+
+
+def _console() -> Any:
     from rich.console import Console
 
-    console = Console()
-    console.print(renderable, width=max(width, console.width), crop=False)
+    return Console()
 
 
 @dataclass(frozen=True)

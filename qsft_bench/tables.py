@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -315,8 +316,19 @@ def latex(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def render(table: Table) -> RichTable:
-    """The matrix for a terminal, which is too narrow for columns that nothing fills yet: they are named below it."""
+def render(table: Table, width: int | None = None) -> RichTable:
+    """The matrix for a terminal, which is too narrow for columns that nothing fills yet: they are named below it.
+
+    Args:
+        width: of the terminal in characters, None for any; where the whole matrix is wider, it is of bare means.
+    """
+    whole = _rendered(table, intervals=True)
+    if width is None or Console(width=10_000).measure(whole).maximum <= width:
+        return whole
+    return _rendered(table, intervals=False)
+
+
+def _rendered(table: Table, intervals: bool) -> RichTable:
     absent = [column.name for column in table.columns if _not_built(table, column)]
     table = replace(
         table,
@@ -325,14 +337,23 @@ def render(table: Table) -> RichTable:
     )
     note = f"{SMOKE_NOTE}\n" if table.preset == "smoke" else ""
     lines = [*_caption(table), *([f"Not built yet: {', '.join(absent)}."] if absent else [])]
+    if not intervals:
+        lines.append(f"This terminal is too narrow for the intervals: they are in {table.stem}.md.")
     title, caption = Text(_plain(table.title)), Text(note + _plain(" ".join(lines)))
     shown = RichTable(title=title, caption=caption, caption_justify="left")
     shown.add_column("Agent", no_wrap=True)
     for column in table.columns:
         shown.add_column(Text(_plain(column.name)), justify="right")
     for row in _matrix(table):
-        shown.add_row(*(Text(_plain(text)) for text in row))  # Text: brackets from data are not rich's markup
+        texts = row if intervals else [row[0], *(_bare(text) for text in row[1:])]
+        shown.add_row(*(Text(_plain(text)) for text in texts))  # Text: brackets from data are not rich's markup
     return shown
+
+
+def _bare(text: str) -> str:
+    """A mean without its interval; what is no number as a dash."""
+    mean = text.partition(" [")[0]
+    return mean if mean.lstrip("-")[:1].isdigit() else "-"
 
 
 def write_table(table: Table, directory: Path, formats: Sequence[Format] = ("md", "csv", "json", "tex")) -> list[Path]:

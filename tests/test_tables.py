@@ -361,6 +361,15 @@ def test_rendering_for_a_terminal() -> None:
     assert "[red]odd[/red]" in text and "-3.00 [-4.96, -1.04]" in text
 
 
+def test_a_narrow_terminal_gets_whole_means_without_intervals() -> None:
+    played = {column: [-1, -2, -3, -4, -5] if column in TABLES[1][:3] else [0, 1] for column in TABLES[1]}
+    records = pd.concat([play("qsft", column, scores) for column, scores in played.items()])
+    console = Console(width=100, file=io.StringIO())
+    console.print(render(table1(records), width=100))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert text.count("-3.00") >= 3 and "[-4.96" not in text and "table1.md" in text and "…" not in text
+
+
 # Nothing that comes from data is markup
 
 
