@@ -12,7 +12,9 @@ import torch
 from torch import nn
 
 from qsft_bench import ranks
+from qsft_bench.errors import BenchError
 from qsft_bench.model.network import Network, Networks
+from qsft_bench.model.vision import Eyes
 
 
 def shard(module: nn.Module, networks: Networks) -> None:
@@ -20,9 +22,16 @@ def shard(module: nn.Module, networks: Networks) -> None:
 
     Each block of a transformer is gathered by itself when it is its turn. The last one (`model.reading` runs it in pieces) and
     what stands outside of blocks are gathered with `module`.
+
+    Raises:
+        BenchError: a network sees with a vision-language model's tower, of which all processes need the whole.
     """
     from torch.distributed.fsdp import fully_shard
 
+    if any(isinstance(part, Eyes) for part in networks.modules()):
+        raise BenchError(
+            "a vision-language model that reads images is not shared out; leave out --sharded (lora:<rank> is small)"
+        )
     for network in networks.values():
         blocks = set(getattr(network.backbone, "_no_split_modules", None) or ())
         for part in [part for part in network.modules() if type(part).__name__ in blocks][:-1]:

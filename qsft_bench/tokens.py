@@ -292,7 +292,7 @@ class PretrainedCodec(Codec):
 
         self.model = model
         self.action_limit = action_limit
-        path = folder(model)
+        path = folder(model, whole=False)
         self.tokenizer_sha256 = tokenizer_sha256(path)
         if sha256 not in (None, self.tokenizer_sha256):
             raise BenchError(

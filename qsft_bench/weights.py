@@ -69,11 +69,12 @@ def note(model: str) -> str:
     return model if package is None else f"{model} ({package.note})"
 
 
-def folder(model: str) -> Path:
+def folder(model: str, whole: bool = True) -> Path:
     """The folder with config.json, *.safetensors and the tokenizer of a pretrained model.
 
     Args:
         model: a folder, a name on the hub, or `pip:` and a name of `PACKAGES`; with `random:` before it the same.
+        whole: if false, the weights need not be there: they are not fetched from the hub.
 
     Raises:
         BenchError: it is not there and cannot be had.
@@ -86,7 +87,7 @@ def folder(model: str) -> Path:
         return path
     if path.is_absolute() or model.startswith((".", "~")):
         raise BenchError(f"there is no folder {model}; it must hold config.json, *.safetensors and the tokenizer's files")
-    return _snapshot(model)
+    return _snapshot(model, whole)
 
 
 def weights_sha256(path: Path) -> str:
@@ -159,14 +160,14 @@ def _hash_once(path: Path, changed: int, size: int) -> str:
 # The hub --------------------------------------------------------------------------------------------------------------
 
 
-def _snapshot(model: str) -> Path:
+def _snapshot(model: str, whole: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
-    wanted = ["config.json", "*.safetensors", "*.safetensors.index.json", *TOKENIZER, *PROCESSOR]
+    wanted = ["config.json", *TOKENIZER, *PROCESSOR, *(["*.safetensors", "*.safetensors.index.json"] if whole else [])]
     try:  # first what is there already: a model that was fetched once needs no network, and does not change by itself
         path = Path(snapshot_download(model, local_files_only=True))
-        if (path / "config.json").exists() and any(path.glob("*.safetensors")):
+        if (path / "config.json").exists() and (any(path.glob("*.safetensors")) or not whole):
             return path
     except HFValidationError as error:
         raise BenchError(f"{model!r} is neither a folder nor a name on the hub ({error}){_suggest(model)}") from error

@@ -159,7 +159,7 @@ def tokenise(
     """
     level = codec if isinstance(codec, str) else codec.sha256
     if level.startswith("pretrained:"):  # another model may stand under this name by now
-        level += f"@{weights.tokenizer_sha256(weights.folder(level.partition(':')[2]))}"
+        level += f"@{weights.tokenizer_sha256(weights.folder(level.partition(':')[2], whole=False))}"
     bounds = return_bounds or dataset.manifest.return_bounds
     recipe = TokenRecipe(dataset.manifest.content, level, context, state, discount, bounds)
     folder = directory / json_sha256(asdict(recipe))[:16]

@@ -195,7 +195,7 @@ def build(model: str, tuning: Tuning, context: int, sha256: str = "") -> Parts:
     """
     if model.startswith(weights.RANDOM) and tuning.kind != "full":
         raise BenchError(f"the weights of {model} are random, and to keep some of them frozen makes no sense; use full tuning")
-    path = weights.folder(model)
+    path = weights.folder(model, whole=not _on_meta())
     found = f"shapes of {path}" if _on_meta() else weights.weights_sha256(path)
     if sha256 and found != sha256:
         raise BenchError(

@@ -319,6 +319,25 @@ def test_where_a_model_is_not(no_network: None, tmp_path: Path) -> None:
         weights.tokenizer_sha256(tmp_path)
 
 
+def test_a_tokenizer_is_fetched_without_the_weights(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """And weights once they are asked for."""
+    import huggingface_hub
+
+    wanted: list[list[str]] = []
+
+    def snapshot(name: str, local_files_only: bool = False, allow_patterns: Any = None, **options: Any) -> str:
+        if local_files_only:
+            raise FileNotFoundError(name)
+        wanted.append(allow_patterns)
+        return str(models["llama"])
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    assert PretrainedCodec("someone/model", 1).size == PretrainedCodec(str(models["llama"]), 1).size
+    assert len(wanted) == 1 and "config.json" in wanted[0] and not any("safetensors" in name for name in wanted[0])
+    weights.folder("someone/model")
+    assert "*.safetensors" in wanted[1]
+
+
 def test_a_model_without_a_head_or_of_another_kind(models: dict[str, Path], tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 

@@ -22,8 +22,9 @@ from qsft_bench.episode import Episode, Turn
 from qsft_bench.errors import BenchError
 from qsft_bench.model import vision
 from qsft_bench.model.decoder import Decoder, Outputs
-from qsft_bench.model.network import Head, Network, NetworkConfig, frozen_copy
+from qsft_bench.model.network import Head, Network, NetworkConfig, Networks, frozen_copy
 from qsft_bench.model.vision import Eyes
+from qsft_bench.sharding import shard
 from qsft_bench.tokens import PretrainedCodec, TokenBatch, codec_from_config, prompt
 from qsft_bench.train import Training
 from tests.baselines import toys
@@ -275,6 +276,12 @@ def test_a_vision_model_without_its_processor(model: Path, tmp_path: Path) -> No
         PretrainedCodec.learn(str(folder), ["go\n"], (12, 12, 3))
     with pytest.raises(BenchError, match="holds no processor"):
         weights.processor(folder)
+
+
+def test_it_is_not_sharded(model: Path, episodes: EpisodeDataset, tmp_path: Path) -> None:
+    networks = Networks({"policy": network_of(tokens(episodes, model, tmp_path), model)})
+    with pytest.raises(BenchError, match="leave out --sharded"):
+        shard(networks, networks)
 
 
 def test_a_context_too_short_for_an_image(model: Path, episodes: EpisodeDataset, tmp_path: Path) -> None:
