@@ -16,7 +16,7 @@ from qsft_bench import ranks
 from qsft_bench.cli import main
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.files import read_json
-from qsft_bench.train import Run, Training
+from qsft_bench.train import Run, Training, computes_bfloat16
 from tests.two_ranks import SCALE, StoppedError, fit, two_blocks
 
 TOLERANCE = 1e-4  # of losses, relative, and of weights, absolute: sums of float32 in another order, eight steps on
@@ -87,8 +87,10 @@ def test_the_command_line_trains_in_two_processes(root: Path) -> None:
     one, two = (root / name / "runs/smoke/stitching" for name in ("one", "two"))
     made, again = ([path.relative_to(of) for path in sorted(of.rglob("*")) if path.is_file()] for of in (one, two))
     assert made == again
+    # The prerequisite's precision is its own default: bfloat16 where the processor has it, whose sums depend on their order more.
+    tolerance = 2e-3 if computes_bfloat16("cpu") else TOLERANCE
     for agent in ("sft", "qsft"):
-        assert losses(two / "seed0" / agent) == pytest.approx(losses(one / "seed0" / agent), rel=TOLERANCE)
+        assert losses(two / "seed0" / agent) == pytest.approx(losses(one / "seed0" / agent), rel=tolerance)
     tried, wanted = (read_json(of / "seed0/qsft/config.json")["meta"]["tuning"]["tried"] for of in (two, one))
     assert len(tried) == len(wanted)
 
