@@ -87,7 +87,7 @@ def test_the_command_line_trains_in_two_processes(root: Path) -> None:
     one, two = (root / name / "runs/smoke/stitching" for name in ("one", "two"))
     made, again = ([path.relative_to(of) for path in sorted(of.rglob("*")) if path.is_file()] for of in (one, two))
     assert made == again
-    # The prerequisite's precision is its own default: bfloat16 where the processor has it, whose sums depend on their order more.
+    # The prerequisite's precision is its own default, bfloat16 where the processor has it: sums depend on their order more.
     tolerance = 2e-3 if computes_bfloat16("cpu") else TOLERANCE
     for agent in ("sft", "qsft"):
         assert losses(two / "seed0" / agent) == pytest.approx(losses(one / "seed0" / agent), rel=tolerance)
