@@ -6,6 +6,8 @@ many processes play.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -32,6 +34,14 @@ def uniform(seeds: ArrayLike, turn: ArrayLike, token: ArrayLike = 0) -> NDArray[
         x = _mix(x + (np.asarray(turn, dtype=np.uint64) + np.uint64(1)) * _GOLDEN)
         x = _mix(x + (np.asarray(token, dtype=np.uint64) + np.uint64(1)) * _GOLDEN)
     return (x >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def log_chances(chances: ArrayLike) -> NDArray[np.float64]:
+    """Natural logarithms of probabilities (N,), -inf for 0; the same bits on every machine, for they are a dataset's content.
+
+    numpy's own logarithm differs in the last bit between processors with and without AVX-512; the C library's does not.
+    """
+    return np.array([math.log(chance) if chance > 0 else -math.inf for chance in np.asarray(chances, np.float64).tolist()])
 
 
 def episode_seeds(seed: int, first: int, count: int, low: int, high: int) -> list[int]:

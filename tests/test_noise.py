@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from qsft_bench.noise import episode_seeds, uniform
+from qsft_bench.noise import episode_seeds, log_chances, uniform
 
 WORDS = st.integers(0, 2**64 - 1)
 
@@ -42,3 +44,10 @@ def test_episode_seeds_do_not_depend_on_how_they_are_split(seed: int, first: int
     whole = episode_seeds(seed, first, left + right, 2**32, 2**63)
     assert whole == episode_seeds(seed, first, left, 2**32, 2**63) + episode_seeds(seed, first + left, right, 2**32, 2**63)
     assert all(2**32 <= value < 2**63 for value in whole)
+
+
+def test_logarithms_are_the_c_librarys() -> None:
+    """A dataset's content holds them: numpy's own differ in the last bit between processors."""
+    chances = np.random.default_rng(0).random(20_000)
+    assert log_chances(chances).tolist() == [math.log(chance) for chance in chances.tolist()]
+    assert log_chances([0.0, 1.0]).tolist() == [-math.inf, 0.0] and len(log_chances([])) == 0
