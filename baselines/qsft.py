@@ -42,7 +42,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from baselines._by_env import ARM, CHESS, LONG
+from baselines._by_env import CHESS, LONG
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.errors import BenchError
 from qsft_bench.model.chunks import in_chunks
@@ -107,7 +107,7 @@ class QSFT(TokenAgent):
         # Most moves are illegal in any one position, and no data says what they are worth: the support must keep them out.
         **{env: {"training": HALF, "support": 4e-3} for env in CHESS},
         # Noise spreads each dimension over some ten of 33 bins: what lies further out was hardly tried.
-        **{env: {"training": HALF, "support": 2e-2} for env in ARM},
+        "pick_place": {"training": HALF, "support": 2e-2},
         # Best on validation seeds with half the steps at half the rate .71, at the full rate .83, with all the steps .95.
         "drawer_grasp": {"support": 2e-2},
     }

@@ -756,7 +756,6 @@ class _progress:  # noqa: N801 - used as a function
         self.display = ProgressDisplay()
 
     def __enter__(self) -> Pipeline:
-
         from qsft_bench import ranks
 
         progress = self.display.__enter__()

@@ -211,8 +211,7 @@ def points_page(titles: Sequence[str], found: pd.DataFrame, companion: bool, sou
     entries = {"preset": sources["preset"], "trained at commit": ", ".join(sources["trained_at"])}
     entries |= {"trained on": "; ".join(sources["trained_on"]), "drawn at commit": sources["commit"]}
     entries |= {"drawn on": sources["hardware"], "versions": _flat(sources["versions"])}
-    text += ["\n".join(f"- {key}: {value}" for key, value in entries.items())]
-    return "\n\n".join(text) + "\n"
+    return "\n\n".join([*text, _listed(entries)]) + "\n"
 
 
 def _numbers(values: pd.Series) -> str:
@@ -229,8 +228,11 @@ def caption(title: str, text: str, name: str, sources: Mapping[str, Any]) -> str
     entries = {agent: _flat(entry) for agent, entry in sources["agents"].items()}
     entries |= {"preset": sources["preset"], "trained at commit": ", ".join(sources["trained_at"])}
     entries |= {"drawn at commit": sources["commit"], "hardware": sources["hardware"], "versions": _flat(sources["versions"])}
-    facts = "\n".join(f"- {key}: {value}" for key, value in entries.items())
-    return "\n\n".join([f"# {title}", text, f"![{title}]({name}.png)", facts]) + "\n"
+    return "\n\n".join([f"# {title}", text, f"![{title}]({name}.png)", _listed(entries)]) + "\n"
+
+
+def _listed(entries: Mapping[str, Any]) -> str:
+    return "\n".join(f"- {key}: {value}" for key, value in entries.items())
 
 
 def _flat(entry: Mapping[str, Any]) -> str:

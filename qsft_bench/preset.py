@@ -125,8 +125,7 @@ def figure4(preset: str, spec: EnvSpec) -> Figure4:
             episodes = {"dataset_episodes": round(games * float(share.removesuffix("%")) / 100)}
             values = given | section.get("scale", {}) | entry.get("scale", {}) | episodes | own
             points.append(Point(model, share, _scale(values, f"figure4 of preset {preset!r}", model)))
-    settings = {name: section[name] for name in ("share",) if name in section}
-    return Figure4(companion=tuple(section.get("companion", ())), points=tuple(points), **settings)
+    return Figure4(section.get("share", Figure4.share), tuple(section.get("companion", ())), tuple(points))
 
 
 def _read(preset: str) -> dict[str, Any]:

@@ -157,9 +157,9 @@ def make_figure4(
     if pipeline.publishes:
         points.publish(pipeline, everything, folder)
     found, origins = points.read(pipeline, everything, folder)
-    for name, reason in failed.items():
-        if found.empty:
-            raise BenchError(f"{name} could not be made: {reason}")
+    if found.empty and failed:
+        name, reason = next(iter(failed.items()))
+        raise BenchError(f"{name} could not be made: {reason}")
     if found.empty:
         raise BenchError(
             f"{folder} holds no point of Figure 4; `qsft-bench figure 4 --preset {preset} --from scratch` trains them"

@@ -42,14 +42,8 @@ IMITATION = ("sft", "sft_greedy", "sft_temp")
 """One checkpoint, three decodings: in every table, because a win is a win over the best of them."""
 
 NOT_LEARNED_BY_RL = frozenset({"react", "bc", "random", "behaviour", *IMITATION})
-RIVALS = (
-    "ilql",
-    "cql",
-    "q_transformer",
-    "archer",
-    "filtered_bc",
-    "return_conditioned",
-)  # that Q-SFT is compared with, pair by pair
+RIVALS = ("ilql", "cql", "q_transformer", "archer", "filtered_bc", "return_conditioned")
+"""Whom Q-SFT is compared with, pair by pair."""
 
 TABLES: Mapping[int, tuple[str, ...]] = {
     1: ("Chess", "Wordle", "20Q", "Pick", "Examine", "Clean", "Heat", "Cool", "Pick2"),
@@ -411,11 +405,11 @@ def paired_frame(records: pd.DataFrame, *, specs: Iterable[EnvSpec] | None = Non
     """Paired differences, `column,agent_a,agent_b,n,difference,ci_low,ci_high`, on every column that has records.
 
     Every agent that is not mere imitation against each of `IMITATION`, and against the best of them by mean (again, as
-    `best_sft:<name>`: the row that decides whether there is a win); `qsft` also against ilql, cql, q_transformer, archer,
-    filtered_bc and return_conditioned. Differences are in the printed unit (percentage points for success), a positive one
-    favours `agent_a`, and `n` counts the common episode seeds; 0 where two agents share none. Intervals run over trainings
-    where two agents share several training seeds, else over episodes. Where every episode fills one of an environment's
-    several columns (ALFWorld), all of them together are a column too, `<environment> (all)`.
+    `best_sft:<name>`: the row that decides whether there is a win); `qsft` also against each of `RIVALS`. Differences are in
+    the printed unit (percentage points for success), a positive one favours `agent_a`, and `n` counts the common episode
+    seeds; 0 where two agents share none. Intervals run over trainings where two agents share several training seeds, else
+    over episodes. Where every episode fills one of an environment's several columns (ALFWorld), all of them together are a
+    column too, `<environment> (all)`.
 
     Raises:
         BenchError: as `build_columns`.

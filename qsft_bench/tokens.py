@@ -143,7 +143,36 @@ class Codec(ABC):
         return json_sha256(self.config())
 
 
-class TextCodec(Codec):
+class _Reader(Codec):
+    """A codec of text, alone or with an image before it; each text is cut into ids once.
+
+    Attributes:
+        reader: what its errors call it.
+    """
+
+    reader: str
+
+    def __init__(self) -> None:
+        self._cache: dict[str, tuple[int, ...]] = {}
+
+    @abstractmethod
+    def _cut(self, text: str) -> tuple[int, ...]:
+        """Ids of a text."""
+
+    def observation(self, observation: Observation) -> tuple[int, ...]:
+        places, text = _places_and_text(observation, self.slots, self.reader)
+        return places + self._read(text)
+
+    def _read(self, text: str) -> tuple[int, ...]:
+        found = self._cache.get(text)
+        if found is None:
+            found = self._cut(text)
+            if len(self._cache) < 1_000_000:
+                self._cache[text] = found
+        return found
+
+
+class TextCodec(_Reader):
     """A small closed vocabulary of words or characters, learned from a dataset and then frozen.
 
     A word keeps the space before it and the newline after it, so that text survives the round trip exactly and an
@@ -172,7 +201,9 @@ class TextCodec(Codec):
         image: Sequence[int] | None = None,
         image_tokens: int = IMAGE_TOKENS,
     ) -> None:
+        super().__init__()
         self.level = level
+        self.reader = f"the {level} codec"
         self.vocabulary = tuple(vocabulary)
         self.action_pieces = action_pieces
         self.action_limit = action_limit
@@ -184,7 +215,6 @@ class TextCodec(Codec):
         self.ends = np.array([False] * len(SPECIAL) + [piece.endswith("\n") for piece in self.vocabulary[:action_pieces]])
         self.playable = np.arange(self.outputs) >= len(SPECIAL)
         self._ids = {piece: len(SPECIAL) + k for k, piece in enumerate(self.vocabulary)}
-        self._cache: dict[str, tuple[int, ...]] = {}
 
     @classmethod
     def pieces(cls, level: str, text: str) -> list[str]:
@@ -224,21 +254,12 @@ class TextCodec(Codec):
         vocabulary = sorted(kept, key=lambda piece: (piece not in speech, piece))
         return cls(level, vocabulary, len(speech & set(kept)), max([1, *map(len, spoken)]), image)
 
-    def observation(self, observation: Observation) -> tuple[int, ...]:
-        places, text = _places_and_text(observation, self.slots, f"the {self.level} codec")
-        return places + self._read(text)
-
-    def _read(self, text: str) -> tuple[int, ...]:
-        found = self._cache.get(text)
-        if found is None:
-            found = tuple(self._ids.get(piece, UNKNOWN) for piece in self.pieces(self.level, text))
-            if len(self._cache) < 1_000_000:
-                self._cache[text] = found
-        return found
+    def _cut(self, text: str) -> tuple[int, ...]:
+        return tuple(self._ids.get(piece, UNKNOWN) for piece in self.pieces(self.level, text))
 
     def action(self, action: Action) -> tuple[int, ...]:
         if not isinstance(action, str):
-            raise BenchError(f"the {self.level} codec takes text, not {type(action).__name__}")
+            raise BenchError(f"{self.reader} takes text, not {type(action).__name__}")
         ids = self._read(action)[: self.action_limit] or (UNKNOWN,)
         return tuple(k if k < self.outputs else UNKNOWN for k in ids)
 
@@ -262,7 +283,7 @@ class TextCodec(Codec):
         }
 
 
-class PretrainedCodec(Codec):
+class PretrainedCodec(_Reader):
     """A pretrained model's own tokenizer. All its ids are outputs: the model's distribution is what learning starts from.
 
     Prompts begin with the tokenizer's own first token (its last, where it has no first one). An action ends with any token
@@ -290,7 +311,8 @@ class PretrainedCodec(Codec):
     ) -> None:
         from transformers import AutoTokenizer
 
-        self.model = model
+        super().__init__()
+        self.model = self.reader = model
         self.action_limit = action_limit
         path = folder(model, whole=False)
         self.tokenizer_sha256 = tokenizer_sha256(path)
@@ -333,8 +355,7 @@ class PretrainedCodec(Codec):
         self.ends = np.array([text.endswith("\n") for text in texts] + [False] * (self.size - count)) & self.playable
         if not self.ends.any():
             raise BenchError(f"the tokenizer of {model} has no token for the end of a line, with which actions end")
-        self.returns = tuple(self._spell(chr(ord("a") + k))[-1] for k in range(RETURN_BINS))
-        self._cache: dict[str, tuple[int, ...]] = {}
+        self.returns = tuple(self._cut(chr(ord("a") + k))[-1] for k in range(RETURN_BINS))
 
     @classmethod
     def learn(cls, model: str, actions: Iterable[str], image: Sequence[int] | None = None) -> Self:
@@ -375,21 +396,9 @@ class PretrainedCodec(Codec):
             raise BenchError(f"{self.model} does not give an image places in a row; such models are not built in here")
         return _image_alone(image, len(places), image_id)
 
-    def _spell(self, text: str) -> tuple[int, ...]:
+    def _cut(self, text: str) -> tuple[int, ...]:
         # Whatever a text says, it spells no special token: those are the codec's to give.
         return tuple(self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
-
-    def observation(self, observation: Observation) -> tuple[int, ...]:
-        places, text = _places_and_text(observation, self.slots, self.model)
-        return places + self._read(text)
-
-    def _read(self, text: str) -> tuple[int, ...]:
-        found = self._cache.get(text)
-        if found is None:
-            found = self._spell(text)
-            if len(self._cache) < 1_000_000:
-                self._cache[text] = found
-        return found
 
     def action(self, action: Action) -> tuple[int, ...]:
         if not isinstance(action, str):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -102,7 +102,7 @@ def weights_sha256(path: Path) -> str:
             f"{path} holds no model: config.json and *.safetensors are needed (weights in pickle files are not read; "
             "`save_pretrained` of transformers writes safetensors)"
         )
-    return json_sha256([[file.name, _hash(file)] for file in (path / "config.json", *files)])
+    return _identity((path / "config.json", *files))
 
 
 def tokenizer_sha256(path: Path) -> str:
@@ -111,10 +111,15 @@ def tokenizer_sha256(path: Path) -> str:
     Raises:
         BenchError: there is none.
     """
-    files = sorted({file for pattern in TOKENIZER for file in path.glob(pattern)})
+    files = _matching(path, TOKENIZER)
     if not files:
         raise BenchError(f"{path} holds no tokenizer (tokenizer.json and the like); save the model's own there")
-    return json_sha256([[file.name, _hash(file)] for file in files])
+    return _identity(files)
+
+
+def has_processor(path: Path) -> bool:
+    """Whether a folder says how its model takes images."""
+    return bool(_matching(path, PROCESSOR))
 
 
 def processor_sha256(path: Path) -> str:
@@ -123,13 +128,12 @@ def processor_sha256(path: Path) -> str:
     Raises:
         BenchError: nothing says how.
     """
-    files = sorted({file for pattern in PROCESSOR for file in path.glob(pattern)})
-    if not files:
+    if not has_processor(path):
         raise BenchError(
             f"{path} holds no processor (processor_config.json or preprocessor_config.json), which says how images are read; "
             "save the model's own there"
         )
-    return json_sha256([[file.name, _hash(file)] for file in files])
+    return _identity(_matching(path, PROCESSOR))
 
 
 def processor(path: Path) -> Any:
@@ -145,6 +149,14 @@ def processor(path: Path) -> Any:
         return AutoProcessor.from_pretrained(path, backend="pil", trust_remote_code=False)
     except LOAD_ERRORS as error:
         raise BenchError(f"the processor in {path} cannot be loaded: {error}") from error
+
+
+def _matching(path: Path, patterns: Sequence[str]) -> list[Path]:
+    return sorted({file for pattern in patterns for file in path.glob(pattern)})
+
+
+def _identity(files: Iterable[Path]) -> str:
+    return json_sha256([[file.name, _hash(file)] for file in files])
 
 
 def _hash(path: Path) -> str:

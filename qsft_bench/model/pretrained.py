@@ -283,7 +283,7 @@ def _load(path: Path, model: str, sha256: str) -> Base:
 
 def _take_eyes(whole: Any, backbone: Any, path: Path, model: str) -> Eyes | None:
     """What a vision-language model sees with, taken out of it; None where its folder does not say how images are read."""
-    if not any(file for pattern in weights.PROCESSOR for file in path.glob(pattern)):
+    if not weights.has_processor(path):
         return None
     eyes = Eyes(whole, weights.processor(path), whole.config.image_token_id)
     if not _on_meta():
