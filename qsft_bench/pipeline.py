@@ -142,7 +142,9 @@ class Pipeline:
         from qsft_bench.model.network import SIZES
 
         sizes = self.scale(cell)
-        return sizes.codec if sizes.model in SIZES else f"pretrained:{sizes.model}"
+        if sizes.model in SIZES:
+            return sizes.codec
+        return f"{'chat' if sizes.codec == 'chat' else 'pretrained'}:{sizes.model}"
 
     def tokens(self, cell: Cell) -> TokenDataset:
         """The same data as tokens."""

@@ -20,7 +20,8 @@ class Scale:
         summary: one line for people; printed with every table.
         options: keyword arguments of the environment (observation format and the like); those that a preset does not set have
             the environment's defaults, and `--scale.options.NAME VALUE` sets any of them.
-        codec: how episodes become tokens: `words`, `characters` or `control:<bins>`; a pretrained model brings its own.
+        codec: how episodes become tokens: `words`, `characters` or `control:<bins>`; a pretrained model brings its own, and is
+            spoken to by its chat template if this is `chat`.
         dataset_episodes: episodes of behaviour data.
         model: size name of a backbone from random weights (`qsft_bench.model.network.SIZES`); or a pretrained one: a folder, a
             name on the hub, or `pip:smollm2-135m`; or `random:` and one of these, its architecture with random weights.

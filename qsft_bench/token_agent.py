@@ -462,12 +462,12 @@ def utterance_log_likelihood(batch: TokenBatch, token_log_likelihood: torch.Tens
     return torch.diff(total, prepend=torch.zeros(1, dtype=total.dtype, device=total.device))
 
 
-@torch.no_grad()
 def watched(data: TokenDataset, most: int) -> NDArray[np.int64]:
     """Indices of the held-out windows that `diagnose` looks at: `most`, and few of a pretrained model's, which is slow."""
     return np.arange(min(most if data.codec.outputs < 10_000 else 32, len(data.validation.windows)))
 
 
+@torch.no_grad()
 def imitation_gap(
     log_probability: Callable[[TokenBatch], torch.Tensor], data: TokenDataset, episodes: int = 2000
 ) -> dict[str, float]:

@@ -27,7 +27,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -35,6 +35,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qsft_bench.chat import ChatFormat
 from qsft_bench.control import check_bins, dequantise, quantise
 from qsft_bench.episode import Action, Episode, Observation, brief
 from qsft_bench.errors import BenchError
@@ -92,6 +93,7 @@ class Codec(ABC):
         playable: bool (outputs,), the ids an agent may emit; special ids are not.
         slots: what an observation holds beside ids, or None where it is text.
         bos: the id that every prompt begins with.
+        elided: the ids that stand where turns were left out, between the instruction and the oldest turn that is kept.
         dummy: an id below `outputs` that no environment emits and no agent may.
         returns: ids that stand for a return in [0, 1], cut into `RETURN_BINS`, in place of `bos` (return-conditioned learning).
     """
@@ -103,6 +105,7 @@ class Codec(ABC):
     playable: NDArray[np.bool_]
     slots: Slots | None = None
     bos: int = BOS
+    elided: tuple[int, ...] = ()
     dummy: int = DUMMY
     returns: Sequence[int] = tuple(range(SPECIAL.index("<return 0>"), len(SPECIAL)))
 
@@ -112,8 +115,21 @@ class Codec(ABC):
         return np.asarray(self.returns, np.int64)[np.minimum(bins, RETURN_BINS - 1)]
 
     @abstractmethod
-    def observation(self, observation: Observation) -> tuple[int, ...]:
-        """Ids of one observation."""
+    def observation(self, observation: Observation, first: bool = False) -> tuple[int, ...]:
+        """Ids of one observation.
+
+        Args:
+            first: whether it is the first in its row, after `bos`.
+        """
+
+    def cut(self, ids: tuple[int, ...], room: int) -> tuple[int, ...]:
+        """An observation's ids where there is room for so many (`least` or more): what goes is its end."""
+        return ids[:room]
+
+    @property
+    def least(self) -> int:
+        """Ids of an observation without its text."""
+        return len(self.slots.ids) if self.slots else 0
 
     @abstractmethod
     def action(self, action: Action) -> tuple[int, ...]:
@@ -159,7 +175,7 @@ class _Reader(Codec):
     def _cut(self, text: str) -> tuple[int, ...]:
         """Ids of a text."""
 
-    def observation(self, observation: Observation) -> tuple[int, ...]:
+    def observation(self, observation: Observation, first: bool = False) -> tuple[int, ...]:
         places, text = _places_and_text(observation, self.slots, self.reader)
         return places + self._read(text)
 
@@ -290,12 +306,20 @@ class PretrainedCodec(_Reader):
     whose text ends a line. The dummy is a special token of the tokenizer that stands for something else. A vision-language
     model's image token keeps an image's places, as many as its processor gives images of the one shape that there is.
 
+    With a chat format an observation is what the user says and an action the answer, each without the spaces and the newline at
+    its ends; a prompt begins as the format does, its own token ends an action, and none with a newline in it is spoken:
+
+    ```
+    <bos> opening Questions: reply Is it alive? <end> again Yes. reply ...
+    ```
+
     Args:
         model: folder, name on the hub, or `pip:` and a package (`qsft_bench.weights`).
         action_limit: the most tokens of one action.
         sha256: of the tokenizer's files; another one is refused. None to take what is there.
         image: shape of the image that comes with every text, (height, width, 3), or None where there is text alone.
         processor_sha256: of the processor's files, where there are images; as `sha256`.
+        chat: how the model is spoken to; its tokenizer's own template if true.
 
     Raises:
         BenchError: there is no tokenizer, another one, or one that is of no use here; or images, and a model that takes none.
@@ -308,6 +332,7 @@ class PretrainedCodec(_Reader):
         sha256: str | None = None,
         image: Sequence[int] | None = None,
         processor_sha256: str | None = None,
+        chat: ChatFormat | bool = False,
     ) -> None:
         from transformers import AutoTokenizer
 
@@ -344,8 +369,10 @@ class PretrainedCodec(_Reader):
             bos if bos is not None else self._tokenizer.eos_token_id if self._tokenizer.eos_token_id is not None else special[0]
         )
         image_id = config.get("image_token_id", config.get("image_token_index"))
+        self.chat = ChatFormat.of(self._tokenizer, model) if chat is True else chat or None
+        self._opening, self._again, self._reply, self._end = self._frame()
         # As an output; it may be an input as well, as GPT-2's one special token is, for agents emit neither.
-        others = [id for id in reversed(special) if id != image_id] or special
+        others = [id for id in reversed(special) if id not in (image_id, self._end)] or special
         self.dummy = int(next((id for id in others if id not in named), others[0]))
         if image is not None:
             self.slots = self._images(path, image, image_id, processor_sha256)
@@ -353,23 +380,28 @@ class PretrainedCodec(_Reader):
         self.playable[special] = False
         texts = self._tokenizer.batch_decode([[id] for id in range(count)], clean_up_tokenization_spaces=False)
         self.ends = np.array([text.endswith("\n") for text in texts] + [False] * (self.size - count)) & self.playable
+        if self._end is not None:
+            self.playable[:count] &= ["\n" not in text for text in texts]
+            self.playable[self._end] = True
+            self.ends = np.arange(self.size) == self._end
         if not self.ends.any():
             raise BenchError(f"the tokenizer of {model} has no token for the end of a line, with which actions end")
         self.returns = tuple(self._cut(chr(ord("a") + k))[-1] for k in range(RETURN_BINS))
 
     @classmethod
-    def learn(cls, model: str, actions: Iterable[str], image: Sequence[int] | None = None) -> Self:
+    def learn(cls, model: str, actions: Iterable[str], image: Sequence[int] | None = None, chat: bool = False) -> Self:
         """The model's tokenizer, with the longest of `actions` as the limit.
 
         Args:
             image: shape of the image that comes with every text, or None.
+            chat: whether the model is spoken to by its chat template.
 
         Raises:
             BenchError: an action does not survive it, or the model takes no images.
         """
-        codec = cls(model, 1, image=image)
+        codec = cls(model, 1, image=image, chat=chat)
         for action in sorted(actions):
-            ids = codec._read(action)
+            ids = codec._said(action)
             codec.action_limit = max(codec.action_limit, len(ids))
             if codec.decode(ids) != action:
                 raise BenchError(f"the tokenizer of {model} turns {action!r} into {codec.decode(ids)!r}; use another model")
@@ -400,13 +432,47 @@ class PretrainedCodec(_Reader):
         # Whatever a text says, it spells no special token: those are the codec's to give.
         return tuple(self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
+    def _frame(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int | None]:
+        """Ids of what stands before the first observation, before others and after each, and the one that ends an action."""
+        if self.chat is None:
+            return (), (), (), None
+
+        def cut(text: str) -> tuple[int, ...]:
+            return tuple(self._tokenizer.encode(text, add_special_tokens=False))
+
+        opening, end = cut(self.chat.opening), cut(self.chat.end)
+        if opening:
+            self.bos, opening = opening[0], opening[1:]
+        self.elided = end
+        return opening, cut(self.chat.again), cut(self.chat.reply), end[0]
+
+    def observation(self, observation: Observation, first: bool = False) -> tuple[int, ...]:
+        if self.chat is None:
+            return super().observation(observation)
+        places, text = _places_and_text(observation, self.slots, self.reader)
+        return (self._opening if first else self._again) + places + self._read(text.strip()) + self._reply
+
+    def cut(self, ids: tuple[int, ...], room: int) -> tuple[int, ...]:
+        return ids if len(ids) <= room else ids[: room - len(self._reply)] + self._reply
+
+    @property
+    def least(self) -> int:
+        return super().least + max(len(self._opening), len(self._again)) + len(self._reply)
+
+    def _said(self, action: str) -> tuple[int, ...]:
+        """All ids of an action."""
+        return self._read(action) if self._end is None else (*self._read(action.removesuffix("\n")), self._end)
+
     def action(self, action: Action) -> tuple[int, ...]:
         if not isinstance(action, str):
             raise BenchError(f"{self.model} writes text, not {type(action).__name__}")
-        return self._read(action)[: self.action_limit] or (self.dummy,)
+        return self._said(action)[: self.action_limit] or (self.dummy,)
 
     def decode(self, ids: Sequence[int]) -> str:
-        return self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        ended = self._end is not None and len(ids) > 0 and ids[-1] == self._end
+        spelt = list(ids[:-1] if ended else ids)
+        text = self._tokenizer.decode(spelt, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return f"{text}\n" if ended else text
 
     def label(self, token: int) -> str:
         return self.decode([token])
@@ -418,6 +484,7 @@ class PretrainedCodec(_Reader):
             "tokenizer": self.tokenizer_sha256,
             "action_limit": self.action_limit,
             **({"image": list(self.slots.image), "processor": self.processor_sha256} if self.slots else {}),
+            **({"chat": asdict(self.chat)} if self.chat else {}),
         }
 
 
@@ -464,7 +531,7 @@ class ControlCodec(Codec):
         image, numbers = seen(turn.observation)
         return cls(bins, len(turn.action), image.shape, len(numbers))
 
-    def observation(self, observation: Observation) -> tuple[int, ...]:
+    def observation(self, observation: Observation, first: bool = False) -> tuple[int, ...]:
         _check_seen(observation, self.slots)
         return self.slots.ids
 
@@ -556,7 +623,8 @@ def codec_from_config(config: Mapping[str, Any]) -> Codec:
         raise BenchError(f"unknown codec {kind!r}")
     if kind == "pretrained":
         made = (config["model"], config["action_limit"], config["tokenizer"])
-        return PretrainedCodec(*made, config.get("image"), config.get("processor"))
+        chat = ChatFormat(**config["chat"]) if "chat" in config else False
+        return PretrainedCodec(*made, config.get("image"), config.get("processor"), chat)
     if config["special"] != list(SPECIAL):
         raise BenchError("this codec was made by another version of qsft-bench; make the dataset's tokens again")
     if kind == "control":
@@ -586,21 +654,22 @@ def prompt(codec: Codec, episode: Episode, turn: int, context: int, state: Liter
     observation that alone is too long is cut at its end.
     """
     room = context - codec.action_limit - 1
-    newest = codec.observation(episode.turns[turn].observation)
     if state == "observation":
-        return Row([codec.bos, *newest[:room]], [turn])
-    instruction = codec.observation(episode.turns[0].observation)[: room // 2]
+        return Row([codec.bos, *codec.cut(codec.observation(episode.turns[turn].observation, first=True), room)], [turn])
+    instruction = codec.cut(codec.observation(episode.turns[0].observation, first=True), room // 2)
     if turn == 0:
         return Row([codec.bos, *instruction], [0])
-    newest = newest[: room - len(instruction)]
+    room -= len(instruction) + len(codec.elided)
+    newest = codec.cut(codec.observation(episode.turns[turn].observation), room)
     kept: list[tuple[int, ...]] = [newest]
-    used = len(instruction) + len(newest)
+    used = len(newest)
     oldest = turn
     for earlier in range(turn - 1, -1, -1):
         action = codec.action(_taken(episode, earlier))
         observation = codec.observation(episode.turns[earlier].observation) if earlier else ()
         used += len(action) + len(observation)
         if used > room:
+            kept.append(codec.elided)
             break
         kept += [action, observation]
         oldest = max(1, earlier)
@@ -745,10 +814,11 @@ class TokenArrays:
         if not high > low:
             raise BenchError(f"every episode returned {low}: there is nothing to learn values from; use another dataset")
         room = (context - codec.action_limit - 1) // (2 if state == "transcript" else 1)  # for any one observation, at least
-        if codec.slots is not None and room < len(codec.slots.ids):
+        if room - len(codec.elided) < codec.least:
+            what = f"images of {codec.slots.image_tokens} tokens" if codec.slots else f"{codec.least} tokens of a chat's format"
             raise BenchError(
-                f"a context of {context} has no room for images of {codec.slots.image_tokens} tokens beside actions of "
-                f"{codec.action_limit}; choose a larger one (--scale.context)"
+                f"a context of {context} has no room for {what} beside actions of {codec.action_limit}; choose a larger one "
+                "(--scale.context)"
             )
         at_end = state == "transcript" and discount == 1
         kept = Frames() if frames is None else frames

@@ -150,15 +150,15 @@ def tokenise(
 
     Args:
         codec: a level of `TextCodec`, learned from the dataset (of texts, or of texts with images), or `control:<bins>` for
-            control vectors with images and numbers, or `pretrained:<model>` for that model's own tokenizer, or a codec to use
-            as it is.
+            control vectors with images and numbers, or `pretrained:<model>` for that model's own tokenizer, `chat:<model>` for
+            that in its chat template, or a codec to use as it is.
         return_bounds: returns that become 0 and 1; the least and the greatest in the data unless given.
 
     Raises:
         BenchError: a shard is damaged, or nothing can be learned from the data.
     """
     level = codec if isinstance(codec, str) else codec.sha256
-    if level.startswith("pretrained:"):  # another model may stand under this name by now
+    if level.startswith(("pretrained:", "chat:")):  # another model may stand under this name by now
         level += f"@{weights.tokenizer_sha256(weights.folder(level.partition(':')[2], whole=False))}"
     bounds = return_bounds or dataset.manifest.return_bounds
     recipe = TokenRecipe(dataset.manifest.content, level, context, state, discount, bounds)
@@ -250,6 +250,8 @@ def _learn_codec(dataset: EpisodeDataset, level: str, progress: Callable[[int], 
         if not rest.isdigit():
             raise BenchError(f"codec {level!r} must say how many bins a dimension has, as in control:33")
         return ControlCodec.learn(int(rest), next(dataset.episodes()))
+    if kind == "chat" and not rest:
+        raise BenchError("codec 'chat' is a pretrained model's: name one with a chat template (--model pip:smollm2-135m)")
     texts: Counter[str] = Counter()
     actions: set[str] = set()
     image: tuple[int, ...] | None = None
@@ -266,8 +268,8 @@ def _learn_codec(dataset: EpisodeDataset, level: str, progress: Callable[[int], 
                 if isinstance(turn.action, str):
                     actions.add(turn.action)
         progress(index + 1)
-    if kind == "pretrained":
-        return PretrainedCodec.learn(rest, actions, image)
+    if kind in ("pretrained", "chat"):
+        return PretrainedCodec.learn(rest, actions, image, chat=kind == "chat")
     return TextCodec.learn(level, texts, actions, image=image)
 
 
