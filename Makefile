@@ -146,6 +146,8 @@ $(STAMP):
 	  || echo 'PyBullet has no wheel for this machine, and is left out with the arm: pip install -e ".[manipulation]" builds it'; \
 	$(PIP) install -q -c constraints.txt -e '.[alfworld]' \
 	  || echo 'the engine of ALFWorld could not be built (it takes cmake and a C++ compiler; Debian: apt-get install cmake g++), and its columns are left out: pip install -c constraints.txt -e ".[alfworld]" tries again'; \
+	$(PIP) install -q -c constraints.txt -e '.[ray]' \
+	  || echo 'Ray has no wheel for this machine, and is left out with --executor ray'; \
 	$(STOCKFISH); \
 	rm -f $(VENV)/.installed-*; \
 	touch $@; \

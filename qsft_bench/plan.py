@@ -22,7 +22,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -59,6 +59,7 @@ class Constants:
         stored: bytes of the dataset; cached: of its tokens.
         windows: units of which a batch holds so many; rows: in a window; tokens: in a row; actions: those with loss, in a row.
         vocabulary, outputs, slots: of the codec.
+        commit: of the code that measured it; empty where it is that of the file.
     """
 
     episodes: int
@@ -73,6 +74,7 @@ class Constants:
     vocabulary: int
     outputs: int
     slots: dict[str, Any] | None
+    commit: str = ""
 
     @property
     def codec(self) -> Any:
@@ -153,13 +155,24 @@ def notes(plan: Plan, tflops: float) -> list[str]:
     made = plan.measured
     lines = [
         f"Measured by `{made['command']}` on {made['hardware']} at {made['load']} (commit {made['commit']}): episodes and "
-        f"bytes of every environment; one core trains with {made['flop_per_second'] / 1e9:.1f} GFLOP/s.",
+        f"bytes of every environment{_later(made)}; one core trains with {made['flop_per_second'] / 1e9:.1f} GFLOP/s.",
         f"Core-hours: everything on such cores. GPU-hours: the networks' FLOP at {tflops:g} TFLOP/s, which is assumed, not "
         f"measured (--tflops); the environments' core-hours come on top. Play is a lower bound.",
         "Memory: of a gradient step with one window, and of each further one, in half precision; --config.training.accumulate "
         "divides a batch that does not fit.",
     ]
     return lines + [f"Not planned: {text}" for text in plan.missing]
+
+
+def _later(made: Mapping[str, Any]) -> str:
+    """Which constants were measured after the others, and by which code."""
+    found = {
+        f"{name} (preset {preset}) later, at {constants['commit']}"
+        for preset, envs in made["environments"].items()
+        for name, constants in envs.items()
+        if constants.get("commit")
+    }
+    return "".join(f"; {text}" for text in sorted(found))
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
@@ -369,7 +382,8 @@ def measure(preset: str, envs: Sequence[str], episodes: int, path: Path, model: 
         except BenchError as error:
             print(f"{name}: not measured: {error}")
             continue
-        found["environments"].setdefault(preset, {})[name] = asdict(constants)
+        later = "" if commit() == found["commit"] else commit()
+        found["environments"].setdefault(preset, {})[name] = asdict(replace(constants, commit=later))
         print(f"{name}: {1 / constants.seconds:,.1f} episodes/s a core, {constants.tokens:,.0f} tokens a row")
         write_json(path, found)
     write_json(path, found)

@@ -19,6 +19,7 @@ settings.register_profile("default", max_examples=25, deadline=None)
 settings.register_profile("nightly", max_examples=10_000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 torch.set_num_threads(1)
+os.environ.setdefault("RAY_worker_niceness", "0")  # else a worker waits for the tests beside it
 
 
 @pytest.fixture(scope="session", autouse=True)

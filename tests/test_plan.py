@@ -12,7 +12,7 @@ from qsft_bench.check import check, pass_on_meta
 from qsft_bench.cli import main
 from qsft_bench.evaluate import Cell
 from qsft_bench.model.network import Head, Network, NetworkConfig
-from qsft_bench.plan import Constants, forward_flop, make_plan, markdown, outline, render, train_stage
+from qsft_bench.plan import Constants, forward_flop, make_plan, markdown, notes, outline, render, train_stage
 from qsft_bench.preset import scale
 from qsft_bench.registry import env_spec
 from qsft_bench.tokens import PretrainedCodec
@@ -79,6 +79,9 @@ def test_every_cell_of_an_environment_after_what_it_needs(monkeypatch: pytest.Mo
     train = plan.stages[1]
     assert plan.gpu_hours(train, 50.0) == pytest.approx(train.flop / 50e12 / 3600)
     assert [text.partition(" ")[0] for text in plan.missing] == ["wordle"]
+    assert "of every environment; one core" in notes(plan, 50.0)[0]
+    measured["environments"]["paper"]["wordle"] = asdict(replace(CONSTANTS, commit="def"))  # type: ignore[index]
+    assert "environment; wordle (preset paper) later, at def; one core" in notes(plan, 50.0)[0]
     rows = render(plan, 50.0)
     assert len(rows) == len(plan.stages) + 2 and len({len(row) for row in rows}) == 1
     assert markdown(rows).count("\n") == len(rows)
