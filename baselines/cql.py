@@ -1,25 +1,25 @@
 """Conservative Q-Learning, per token (Kumar et al. 2020, "Conservative Q-Learning for Offline Reinforcement Learning").
 
-For a token transition (s, a, r, s') with double Q and target copies Q-bar (Polyak):
+Q is measured in units of 1 / c of the returns, which lie in [0, 1]. For the tokens a of an action in s, with double Q, target
+copies Q-bar (Polyak), the action's reward r and s' the first token of the next action:
 
-    (1)  y     = r + gamma V(s'),   V(s') = max_a' min(Qbar1, Qbar2)(s', a'),   0 where the episode ends
+    (1)  y     = c r + gamma V(s') in [0, c],  V(s') = max_a' min(Qbar1, Qbar2)(s', a'),  0 where the episode ends
     (2)  L_Q   = sum_i E[ 1/2 (Q_i(s, a) - y)^2 ]
     (3)  L_CQL = sum_i E[ logsumexp_a' Q_i(s, a') - Q_i(s, a) ]
     (4)  L     = L_Q + alpha L_CQL                              the paper's Eq. 4, CQL(H)
-    (5)  pi(s) = argmax_a min(Q1, Q2)(s, a), or softmax_a min(Q1, Q2)(s, a) / temperature
+    (5)  pi(s) = argmax_a min(Q1, Q2)(s, a), or softmax_a min(Q1, Q2)(s, a) / (c temperature)
+    (6)  Q_i(s, a) = c v_i(s) + u_i(s, a)                       two heads each, as dueling networks have (Wang et al. 2016)
 
-s' of a token inside an action is the action's next token, without reward or discount: the maximum over whole actions is
-taken one token at a time. The max of Eq. 1, the logsumexp of Eq. 3 and the argmax of Eq. 5 go over the tokens that can be
-played: a special token never is, and no data would keep its value from being the greatest.
+All tokens of an action learn what came of it. The max of Eq. 1, the logsumexp of Eq. 3 and the argmax of Eq. 5 go over the
+tokens that can be played: a special token never is, and no data would keep its value from being the greatest.
 
-Nothing is imitated first: the network starts from random weights. alpha belongs to the scale of the returns, here [0, 1]: a
-table comes to rest at Q(s, a) = y + alpha (1 - softmax_a Q(s, .) / pi_beta(a|s)), so that with alpha = 1 how often the data
-take an action moves its value as far as what it returns, and with less the values decide.
+Nothing is imitated first: the network starts from random weights. A table comes to rest at
+Q(s, a) = y + alpha (1 - softmax_a Q(s, .) / pi_beta(a|s)). Where c is small the softmax is flat, what the data take often is
+lifted by almost alpha, and bootstraps add the lifts up. Where c is large the greatest Q has all of the softmax and is not
+lifted: it is held down to the others; Eq. 6 keeps the differences that choose apart from what all tokens have in common.
 
-Where an episode has many tokens this fails, and does on the arm (240 of them): what the data take often is lifted by almost
-alpha, bootstraps add the lifts up, and every token that is still to come pays for not finishing. Measured there: values of 8
-to 10 at the start with alpha .1, where an episode returns 0 or 1; with targets clipped to [0, 1], about 1 with any alpha from
-.001 to .01, for then nothing holds down the tokens that the data never take.
+Why the maximum is taken once an action, not once a token: every maximum adds what noise there is among its tokens, and the arm
+has 8 tokens an action and 30 actions an episode.
 """
 
 from __future__ import annotations
@@ -43,10 +43,12 @@ from qsft_bench.train import Run
 class CQLConfig(Config):
     """Attributes:
     alpha: of Eq. 4.
-    polyak: rate at which the target heads follow. Values travel about one token in 1 / polyak steps.
+    reward_scale: c, the greatest return in the units of Q.
+    polyak: rate at which the target network follows. Values travel about one action in 1 / polyak steps.
     """
 
-    alpha: float = 0.1
+    alpha: float = 10.0
+    reward_scale: float = 100.0
     polyak: float = 0.05
 
 
@@ -59,19 +61,20 @@ class CQL(TokenAgent):
     default_decoding: ClassVar[Decoding | None] = GREEDY
     grid: ClassVar[Sequence[Decoding]] = VALUE_GRID
     watched: ClassVar[Mapping[str, Decoding]] = {"": GREEDY}
-    variants: ClassVar[Mapping[str, Variant]] = {"mild": Variant({"alpha": 0.01}), "strong": Variant({"alpha": 1.0})}
+    variants: ClassVar[Mapping[str, Variant]] = {"mild": Variant({"alpha": 1.0}), "strong": Variant({"alpha": 10.0})}
 
     def build(self, data: TokenDataset, run: Run) -> None:
-        head = Head(data.codec.outputs)
-        self.networks["value"] = self.network(data, run, {"q1": head, "q2": head})
+        state, token = Head(1), Head(data.codec.outputs)
+        heads = {"state1": state, "token1": token, "state2": state, "token2": token}
+        self.networks["value"] = self.network(data, run, heads)
         self.networks["value_target"] = frozen_copy(self.networks["value"])
 
     def loss(self, batch: TokenBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         target = self.target(batch)
         loss_q, loss_cql = torch.zeros_like(target), torch.zeros_like(target)
-        for q in self.networks["value"](batch).values():  # (K, V) of each head
+        for q in self.both(self.networks["value"](batch)):
             taken = q.gather(-1, batch.action[:, None]).squeeze(-1)
-            loss_q = loss_q + 0.5 * (taken - target).square()
+            loss_q = loss_q + 0.5 * (taken - self.config.reward_scale * target).square()
             loss_cql = loss_cql + self.only_playable(q).logsumexp(-1) - taken
         loss_q, loss_cql = batch.mean(loss_q), batch.mean(loss_cql)
         metrics = {"loss_q": loss_q.detach(), "loss_cql": loss_cql.detach(), "target": batch.mean(target)}
@@ -79,13 +82,22 @@ class CQL(TokenAgent):
 
     @torch.no_grad()
     def target(self, batch: TokenBatch) -> torch.Tensor:
-        """y of Eq. 1 for every action token, (K,)."""
-        return batch.reward + batch.discount * batch.next_value(self.value(batch, "value_target"))
+        """y / c of Eq. 1 for every action token, (K,): on the scale of the returns."""
+        following = batch.next_value(self.value(batch, "value_target"))
+        return (batch.reward + batch.discount * following).clamp(0, 1)[batch.end]
 
     def value(self, batch: TokenBatch, network: str) -> torch.Tensor:
-        """V of every action token's state, (K,)."""
-        out = self.networks[network](batch)
-        return self.only_playable(torch.minimum(out["q1"], out["q2"])).amax(-1)
+        """V / c of every action token's state, (K,)."""
+        return self.only_playable(self.lesser(self.networks[network](batch))).amax(-1)
+
+    def lesser(self, heads: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """min(Q1, Q2) / c, (K, V)."""
+        return torch.minimum(*self.both(heads)) / self.config.reward_scale
+
+    def both(self, heads: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Q1 and Q2, (K, V) (Eq. 6)."""
+        c = self.config.reward_scale
+        return c * heads["state1"] + heads["token1"], c * heads["state2"] + heads["token2"]
 
     def only_playable(self, q: torch.Tensor) -> torch.Tensor:
         """`q` (K, V), -inf where a token cannot be played."""
@@ -95,7 +107,7 @@ class CQL(TokenAgent):
         polyak(self.networks["value_target"], self.networks["value"], self.config.polyak)
 
     def policy_logits(self, outputs: Outputs) -> torch.Tensor:
-        return torch.minimum(outputs["value"]["q1"], outputs["value"]["q2"])
+        return self.lesser(outputs["value"])
 
     def action_values(self, outputs: Outputs) -> torch.Tensor:
         return self.policy_logits(outputs)

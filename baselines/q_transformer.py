@@ -116,8 +116,7 @@ def follow(batch: TokenBatch, value: torch.Tensor, actions: int) -> torch.Tensor
     Args:
         value: (K,) V of every token's state.
     """
-    ends = batch.last.nonzero().flatten()
-    end = ends[torch.searchsorted(ends, torch.arange(len(value), device=value.device))]  # the last token of its own action
+    end = batch.end
     known = (batch.done | (batch.successor >= 0))[end]
     ahead = value
     for _ in range(actions):

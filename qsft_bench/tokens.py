@@ -1015,6 +1015,12 @@ class TokenBatch:
         follows[self.successor[self.successor >= 0]] = True
         return (self.turn == 0) & ~follows
 
+    @property
+    def end(self) -> torch.Tensor:
+        """(K,) index into K of the last token of each token's utterance."""
+        ends = self.last.nonzero().flatten()
+        return ends[torch.searchsorted(ends, torch.arange(len(self.last), device=ends.device))]
+
     def next_value(self, value: torch.Tensor) -> torch.Tensor:
         """`value` (K,) read at each token's successor, 0 where the episode ends."""
         return torch.where(self.done, torch.zeros_like(value), value[self.successor.clamp(min=0)])

@@ -84,40 +84,43 @@ EPISODES = pytest.mark.parametrize(
 )
 
 
+def heads(q1: torch.Tensor, q2: torch.Tensor, c: float = 1.0) -> dict[str, torch.Tensor]:
+    """Heads (rows, 1) and (rows, V) that come to these (rows, V) where returns are measured by `c`."""
+    return {"state1": q1[:, :1] / c, "token1": q1 - q1[:, :1], "state2": q2[:, 1:2] / c, "token2": q2 - q2[:, 1:2]}
+
+
 def agent() -> CQL:
     """Its target heads are Q* wherever they are lower, and too high elsewhere: in turns, and both for what is never played."""
-    learner = CQL()
+    learner = CQL(CQLConfig(reward_scale=1.0))
     learner.codec = CODEC
     high = torch.zeros(len(Q_STAR), CODEC.outputs, dtype=torch.float64)
     for piece in ("go", " fast\n"):
         high[:, CODEC.observation(piece)[0]] = 0.5
-    learner.networks["value_target"] = Rows(Q_STAR, q1=table(Q_STAR, 9.0) + high, q2=table(Q_STAR, 9.0) + 0.5 - high)
+    learner.networks["value_target"] = Rows(Q_STAR, **heads(table(Q_STAR, 9.0) + high, table(Q_STAR, 9.0) + 0.5 - high))
     return learner
 
 
 @EPISODES
-def test_q_star_is_its_own_target(actions: tuple[str, ...], expected: list[float]) -> None:
+def test_targets_are_what_an_action_comes_to_under_q_star(actions: tuple[str, ...], expected: list[float]) -> None:
     batch = played(*actions)
     assert len(batch.action) == 2 * len(actions) and batch.last.tolist() == [False, True] * len(actions)
-    assert agent().target(batch).tolist() == pytest.approx(expected, abs=1e-6)
+    came_to = [expected[index | 1] for index in range(len(expected))]  # both tokens have what their action came to
+    assert agent().target(batch).tolist() == pytest.approx(came_to, abs=1e-6)
     # Where a window ends before the episode, the row after it lends its value.
     cut = played(*actions, length=1)
-    assert agent().target(cut)[cut.learn].tolist() == pytest.approx(expected, abs=1e-6)
+    assert agent().target(cut)[cut.learn].tolist() == pytest.approx(came_to, abs=1e-6)
 
 
 # Two transitions: state 0, action 1, reward .1, discount .5, then state 1, action 2, reward 1, the end. Action 0 is special.
-ONLINE = {
-    "q1": [[5.0, 0.0, 0.0], [5.0, 0.0, 0.0]],
-    "q2": [[5.0, np.log(2), 0.0], [5.0, np.log(2), 0.0]],
-}
-TARGET = {"q1": [[9.0, 9.0, 9.0], [9.0, 0.6, 0.2]], "q2": [[9.0, 9.0, 9.0], [9.0, 0.4, 0.8]]}
+ONLINE = [[[5.0, 0.0, 0.0], [5.0, 0.0, 0.0]], [[5.0, np.log(2), 0.0], [5.0, np.log(2), 0.0]]]
+TARGET = [[[9.0, 9.0, 9.0], [9.0, 0.6, 0.2]], [[9.0, 9.0, 9.0], [9.0, 0.4, 0.8]]]
 
 
-def by_hand(alpha: float) -> CQL:
-    learner = CQL(CQLConfig(alpha=alpha))
+def by_hand(alpha: float, reward_scale: float = 1.0) -> CQL:
+    learner = CQL(CQLConfig(alpha=alpha, reward_scale=reward_scale))
     learner.codec = toys.codec([False, True, True])
     for name, tables in (("value", ONLINE), ("value_target", TARGET)):
-        learner.networks[name] = toys.Tables(**{head: torch.tensor(q, dtype=torch.float64) for head, q in tables.items()})
+        learner.networks[name] = toys.Tables(**heads(*(torch.tensor(q, dtype=torch.float64) for q in tables), reward_scale))
     return learner
 
 
@@ -135,6 +138,14 @@ def test_loss_by_hand() -> None:
     assert all(parameter.grad is None for parameter in learner.networks["value_target"].parameters())
 
 
+def test_targets_are_measured_in_units_of_q_and_lie_among_the_returns() -> None:
+    batch = toys.batch([0, 1], [1, 2], [0.1, 1.5], [1, -1], discount=0.5)
+    loss, metrics = by_hand(alpha=0.0, reward_scale=10.0).loss(batch)
+    # y / 10 = .1 + .5 (.4 / 10) = .12, then 1.5, of which 1 can be returned.
+    assert float(metrics["target"]) == pytest.approx((0.12 + 1) / 2)
+    assert loss.item() == pytest.approx((0.5 * 1.2**2 + 0.5 * (np.log(2) - 1.2) ** 2 + 50 + 50) / 2)
+
+
 def test_tokens_that_only_follow_carry_no_loss() -> None:
     learner = by_hand(alpha=0.1)
     loss, _ = learner.loss(toys.batch([0, 1], [1, 2], [0.1, 1.0], [1, -1], discount=0.5, learn=[True, False]))
@@ -149,7 +160,7 @@ def test_the_conservative_term_pushes_down_what_was_not_taken() -> None:
     for alpha in (0.0, 1.0):
         learner = by_hand(alpha)
         learner.loss(toys.batch([0], [1], [0.0], [-1]))[0].backward()
-        parts.append([parameter.grad[0] for parameter in learner.networks["value"].heads.values()])
+        parts.append([learner.networks["value"].heads[name].grad[0] for name in ("token1", "token2")])
     without, conservative = parts[0], [after - before for before, after in zip(*parts, strict=True)]
     # softmax - one-hot, over the two actions that can be played: (1/2, 1/2) and (2/3, 1/3), the first taken.
     assert conservative[0].tolist() == pytest.approx([0, -1 / 2, 1 / 2])
@@ -163,10 +174,12 @@ def test_an_action_outside_the_vocabulary_has_a_finite_loss() -> None:
 
 
 def test_policy_by_hand() -> None:
-    value = {"q1": torch.tensor([[0.9, 0.5, 0.2]]), "q2": torch.tensor([[0.1, 0.3, 0.4]])}
-    assert CQL().policy_logits({"value": value})[0].tolist() == pytest.approx([0.1, 0.3, 0.2])
+    q1, q2 = torch.tensor([[0.9, 0.5, 0.2]]), torch.tensor([[0.1, 0.3, 0.4]])
+    tenths, value = heads(q1, q2, 10.0), heads(q1, q2)
+    assert CQL(CQLConfig(reward_scale=10.0)).policy_logits({"value": tenths})[0].tolist() == pytest.approx([0.01, 0.03, 0.02])
     assert CQL().decoding.greedy
-    assert CQL(decoding=Decoding(temperature=0.5))._play_logits({"value": value})[0].tolist() == pytest.approx([0.2, 0.6, 0.4])
+    softly = CQL(CQLConfig(reward_scale=1.0), Decoding(temperature=0.5))
+    assert softly._play_logits({"value": value})[0].tolist() == pytest.approx([0.2, 0.6, 0.4])
     assert len(CQL.grid) == 8 and sum(decoding.greedy for decoding in CQL.grid) == 1
 
 
@@ -196,7 +209,7 @@ def both_data(directory: Path) -> tuple[TokenDataset, TokenDataset]:
 
 
 def test_the_chain_is_learned(chain: tuple[TokenDataset, TokenDataset], tmp_path: Path) -> None:
-    learner = toys.trained("cql", chain[0], tmp_path, alpha=0.1)
+    learner = toys.trained("cql", chain[0], tmp_path, alpha=0.1, reward_scale=1.0)
     assert [episode.total_return for episode in toys.walk(learner, range(8))] == [1] * 8
     value = 1.0
     for place in reversed(toys.CHAIN):
@@ -218,8 +231,8 @@ def test_actions_of_many_tokens_are_learned(chain: tuple[TokenDataset, TokenData
     learner = toys.trained("cql", data, tmp_path)
     assert [episode.total_return for episode in toys.walk(learner, range(8))] == [1] * 8
     # With a temperature it says what the data say, and nothing special.
-    softly = learner.with_decoding(Decoding(temperature=0.05))
+    softly = learner.with_decoding(Decoding(temperature=0.003))
     assert {turn.action for episode in toys.walk(softly, range(100)) for turn in episode.turns} <= {"go\n", "stop\n", None}
     value = learner.networks["value"]
-    assert letters(data, lambda batch: value(batch)["q1"]) < 0
+    assert letters(data, lambda batch: learner.lesser(value(batch))) < 0.9
     assert not data.codec.playable[DUMMY]
