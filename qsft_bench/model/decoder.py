@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qsft_bench import noise
 from qsft_bench.episode import Episode, Observation
+from qsft_bench.model.cache import empty_cache, feed_next, feeds_rows
 from qsft_bench.model.network import Network
 from qsft_bench.tokens import PAD, Codec, prompt, seen
 
@@ -57,6 +58,10 @@ class Decoder:
         codec, context, state: as in training.
         prefix: replaces the first id of an episode's prompt (return-conditioned learning), or None.
         constrained: whether an action must be one of `Turn.choices`, where an episode's newest turn has them.
+
+    Attributes:
+        narrows: whether rows whose action has ended wait, where a quarter of them have, rather than feed holes. It pays where a
+            row's work is more than the copies that this takes: with a pretrained model.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class Decoder:
         self.state = state
         self.prefix = prefix
         self.constrained = constrained
+        self.narrows = all(network.config.pretrained and feeds_rows(network) for network in networks.values())
         self._cohorts: list[_Cohort] = []
 
     @property
@@ -109,22 +115,26 @@ class Decoder:
             seen_now = [shown[index][len(before) :] for index, before in zip(members, cohort.shown, strict=True)]
             senses = self._senses(seen_now)
             cohort.shown = [[*before, *now] for before, now in zip(cohort.shown, seen_now, strict=True)]
-            going = np.ones(len(members), bool)
             spelt = [self.choices(episodes[index]) for index in members]
+            rows = going = np.arange(len(members))
             for token in range(self.codec.action_limit):
-                scores = logits(self._feed(cohort, new, senses if token == 0 else {})).double()
-                said = [chosen[index] for index in members]
+                scores = logits(self._feed(cohort, rows, new, senses if token == 0 else {})).double()
                 # Where nothing is listed one row does for all: a copy of 50,000 for each would take longer than the network.
-                allowed = self._allowed(spelt, said) if any(spelt) else self.codec.playable[None]
+                allowed = self.codec.playable[None]
+                if any(spelt):
+                    allowed = self._allowed([spelt[row] for row in rows], [chosen[members[row]] for row in rows])
                 scores = scores.masked_fill(~torch.from_numpy(allowed).to(scores.device), -torch.inf)
-                picked = _pick(scores, None if greedy else noise.uniform(seeds, turns, token))
-                for row, index in enumerate(members):
-                    if going[row]:
-                        chosen[index].append(int(picked[row]))
-                going &= ~self.codec.ends[picked]
-                if not going.any():
+                picked = dict(
+                    zip(rows, _pick(scores, None if greedy else noise.uniform(seeds[rows], turns[rows], token)), strict=True)
+                )
+                for row in going:
+                    chosen[members[row]].append(int(picked[row]))
+                going = np.array([row for row in going if not self.codec.ends[picked[row]]], int)
+                if not len(going):
                     break
-                new = [[int(picked[row])] if going[row] else [] for row in range(len(members))]
+                if self.narrows and len(going) <= 0.75 * len(rows):
+                    rows = going
+                new = [[int(picked[row])] if row in going else [] for row in rows]
         return chosen
 
     def choices(self, episode: Episode) -> list[tuple[int, ...]] | None:
@@ -225,35 +235,40 @@ class Decoder:
                 )
             )
 
-    def _feed(self, cohort: _Cohort, new: list[list[int]], senses: Mapping[str, torch.Tensor]) -> Outputs:
-        """Feed `new` ids of each row, and what fills their slots, and return every head's output at each row's newest token.
+    def _feed(
+        self, cohort: _Cohort, rows: NDArray[np.integer], new: list[list[int]], senses: Mapping[str, torch.Tensor]
+    ) -> Outputs:
+        """Feed `new` ids of each of `rows`, and what fills their slots; every head's output at the newest token of each.
 
-        A row without new ids feeds a hole; its output means nothing.
+        A row without new ids feeds a hole; its output means nothing. So do rows that are left out, at no cost.
         """
-        from transformers import DynamicCache
-
         width = max(len(ids) for ids in new)
         ids = np.full((len(new), width), PAD, np.int64)
         real = np.zeros((len(new), width), bool)
         places = np.zeros((len(new), width), np.int64)
-        for row, values in enumerate(new):
+        for index, (row, values) in enumerate(zip(rows, new, strict=True)):
             count = len(values)
             if count:
-                ids[row, width - count :] = values
-                real[row, width - count :] = True
-                places[row, width - count :] = np.arange(len(cohort.fed[row]), len(cohort.fed[row]) + count)
+                ids[index, width - count :] = values
+                real[index, width - count :] = True
+                places[index, width - count :] = np.arange(len(cohort.fed[row]), len(cohort.fed[row]) + count)
                 cohort.fed[row].extend(values)
         device = cohort.mask.device
-        cohort.mask = torch.cat([cohort.mask, torch.from_numpy(real).to(device)], dim=1)
+        some = None if len(rows) == len(cohort.keys) else torch.from_numpy(rows).to(device)
+        columns = torch.zeros(len(cohort.keys), width, dtype=torch.bool, device=device)
+        columns[slice(None) if some is None else some] = torch.from_numpy(real).to(device)
+        cohort.mask = torch.cat([cohort.mask, columns], dim=1)
         outputs = {}
         for name, network in self.networks.items():
             cache = cohort.caches.get(name)
             if cache is None:
-                cache = cohort.caches[name] = DynamicCache(config=network.backbone.config)
+                cache = cohort.caches[name] = empty_cache(network)
+            if self.narrows:
+                feed_next(cache, some)
             hidden = network.hidden(
                 torch.from_numpy(ids).to(device),
                 **senses,
-                attention_mask=cohort.mask,
+                attention_mask=cohort.mask if some is None else cohort.mask[some],
                 position_ids=torch.from_numpy(places).to(device),
                 past_key_values=cache,
                 use_cache=True,

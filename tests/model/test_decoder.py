@@ -107,11 +107,16 @@ def play(decoder: Decoder, seeds: Sequence[int], logits: Logits, greedy: bool, p
     return episodes, spoken
 
 
+@pytest.mark.parametrize("narrows", [False, True])
 @pytest.mark.parametrize("state", ["transcript", "observation"])
 @pytest.mark.parametrize("greedy", [False, True])
-def test_tokens_are_exactly_those_of_fresh_forward_passes(networks: dict[str, Network], state: Any, greedy: bool) -> None:
+def test_tokens_are_exactly_those_of_fresh_forward_passes(
+    networks: dict[str, Network], state: Any, greedy: bool, narrows: bool
+) -> None:
     exact = double(networks)
-    episodes, spoken = play(Decoder(exact, CODEC, CONTEXT, state), range(9), combined, greedy, lambda number, seed: True)
+    decoder = Decoder(exact, CODEC, CONTEXT, state)
+    decoder.narrows = narrows
+    episodes, spoken = play(decoder, range(9), combined, greedy, lambda number, seed: True)
     lengths = {len(ids) for turns in spoken.values() for ids in turns}
     assert greedy or len(lengths) > 1, "the example has actions of one length only"
     for episode in episodes:
@@ -128,7 +133,9 @@ def test_tokens_do_not_depend_on_who_shares_the_batch(networks: dict[str, Networ
     def here(number: int, seed: int) -> bool:
         return float(noise.uniform(luck, number, seed)) > 0.3
 
-    _, mixed = play(Decoder(exact, CODEC, CONTEXT, "transcript"), seeds, combined, False, here)
+    decoder = Decoder(exact, CODEC, CONTEXT, "transcript")
+    decoder.narrows = bool(luck % 2)
+    _, mixed = play(decoder, seeds, combined, False, here)
     for seed in seeds:
         _, alone = play(Decoder(exact, CODEC, CONTEXT, "transcript"), [seed], combined, False, lambda number, seed: True)
         assert mixed[seed] == alone[seed]
@@ -194,6 +201,19 @@ def fed(networks: dict[str, Network], monkeypatch: pytest.MonkeyPatch) -> list[t
 
     monkeypatch.setattr(networks["policy"], "hidden", hidden)
     return shapes
+
+
+def test_rows_whose_action_has_ended_wait(networks: dict[str, Network], fed: list[tuple[int, int]]) -> None:
+    decoder = Decoder(networks, CODEC, CONTEXT, "transcript")
+    assert not decoder.narrows  # a row of a small model costs less than to leave it out
+    decoder.narrows = True
+    _, spoken = play(decoder, range(12), combined, False, lambda *key: True)
+    longer = [sum(len(ids) > token for ids in (turns[0] for turns in spoken.values())) for token in range(4)]
+    rows = 12
+    for token, count in enumerate(longer):
+        rows = count if count <= 0.75 * rows else rows
+        assert fed[token][0] == rows
+    assert rows < 12, "the example has no action that ends before the others"
 
 
 def test_a_later_turn_feeds_only_what_is_new(networks: dict[str, Network], fed: list[tuple[int, int]]) -> None:
