@@ -8,7 +8,6 @@ copies Q-bar (Polyak), the action's reward r and s' the first token of the next 
     (3)  L_CQL = sum_i E[ logsumexp_a' Q_i(s, a') - Q_i(s, a) ]
     (4)  L     = L_Q + alpha L_CQL                              the paper's Eq. 4, CQL(H)
     (5)  pi(s) = argmax_a min(Q1, Q2)(s, a), or softmax_a min(Q1, Q2)(s, a) / (c temperature)
-    (6)  Q_i(s, a) = c v_i(s) + u_i(s, a)                       two heads each, as dueling networks have (Wang et al. 2016)
 
 All tokens of an action learn what came of it. The max of Eq. 1, the logsumexp of Eq. 3 and the argmax of Eq. 5 go over the
 tokens that can be played: a special token never is, and no data would keep its value from being the greatest.
@@ -16,7 +15,7 @@ tokens that can be played: a special token never is, and no data would keep its 
 Nothing is imitated first: the network starts from random weights. A table comes to rest at
 Q(s, a) = y + alpha (1 - softmax_a Q(s, .) / pi_beta(a|s)). Where c is small the softmax is flat, what the data take often is
 lifted by almost alpha, and bootstraps add the lifts up. Where c is large the greatest Q has all of the softmax and is not
-lifted: it is held down to the others; Eq. 6 keeps the differences that choose apart from what all tokens have in common.
+lifted: it is held down to the others.
 
 Why the maximum is taken once an action, not once a token: every maximum adds what noise there is among its tokens, and the arm
 has 8 tokens an action and 30 actions an episode.
@@ -47,8 +46,8 @@ class CQLConfig(Config):
     polyak: rate at which the target network follows. Values travel about one action in 1 / polyak steps.
     """
 
-    alpha: float = 10.0
-    reward_scale: float = 100.0
+    alpha: float = 6.0
+    reward_scale: float = 30.0
     polyak: float = 0.05
 
 
@@ -61,18 +60,17 @@ class CQL(TokenAgent):
     default_decoding: ClassVar[Decoding | None] = GREEDY
     grid: ClassVar[Sequence[Decoding]] = VALUE_GRID
     watched: ClassVar[Mapping[str, Decoding]] = {"": GREEDY}
-    variants: ClassVar[Mapping[str, Variant]] = {"mild": Variant({"alpha": 1.0}), "strong": Variant({"alpha": 10.0})}
+    variants: ClassVar[Mapping[str, Variant]] = {"mild": Variant({"alpha": 2.0}), "strong": Variant({"alpha": 20.0})}
 
     def build(self, data: TokenDataset, run: Run) -> None:
-        state, token = Head(1), Head(data.codec.outputs)
-        heads = {"state1": state, "token1": token, "state2": state, "token2": token}
-        self.networks["value"] = self.network(data, run, heads)
+        head = Head(data.codec.outputs)
+        self.networks["value"] = self.network(data, run, {"q1": head, "q2": head})
         self.networks["value_target"] = frozen_copy(self.networks["value"])
 
     def loss(self, batch: TokenBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         target = self.target(batch)
         loss_q, loss_cql = torch.zeros_like(target), torch.zeros_like(target)
-        for q in self.both(self.networks["value"](batch)):
+        for q in self.networks["value"](batch).values():  # (K, V) of each head
             taken = q.gather(-1, batch.action[:, None]).squeeze(-1)
             loss_q = loss_q + 0.5 * (taken - self.config.reward_scale * target).square()
             loss_cql = loss_cql + self.only_playable(q).logsumexp(-1) - taken
@@ -92,12 +90,7 @@ class CQL(TokenAgent):
 
     def lesser(self, heads: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """min(Q1, Q2) / c, (K, V)."""
-        return torch.minimum(*self.both(heads)) / self.config.reward_scale
-
-    def both(self, heads: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Q1 and Q2, (K, V) (Eq. 6)."""
-        c = self.config.reward_scale
-        return c * heads["state1"] + heads["token1"], c * heads["state2"] + heads["token2"]
+        return torch.minimum(heads["q1"], heads["q2"]) / self.config.reward_scale
 
     def only_playable(self, q: torch.Tensor) -> torch.Tensor:
         """`q` (K, V), -inf where a token cannot be played."""

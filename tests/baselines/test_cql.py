@@ -84,11 +84,6 @@ EPISODES = pytest.mark.parametrize(
 )
 
 
-def heads(q1: torch.Tensor, q2: torch.Tensor, c: float = 1.0) -> dict[str, torch.Tensor]:
-    """Heads (rows, 1) and (rows, V) that come to these (rows, V) where returns are measured by `c`."""
-    return {"state1": q1[:, :1] / c, "token1": q1 - q1[:, :1], "state2": q2[:, 1:2] / c, "token2": q2 - q2[:, 1:2]}
-
-
 def agent() -> CQL:
     """Its target heads are Q* wherever they are lower, and too high elsewhere: in turns, and both for what is never played."""
     learner = CQL(CQLConfig(reward_scale=1.0))
@@ -96,7 +91,7 @@ def agent() -> CQL:
     high = torch.zeros(len(Q_STAR), CODEC.outputs, dtype=torch.float64)
     for piece in ("go", " fast\n"):
         high[:, CODEC.observation(piece)[0]] = 0.5
-    learner.networks["value_target"] = Rows(Q_STAR, **heads(table(Q_STAR, 9.0) + high, table(Q_STAR, 9.0) + 0.5 - high))
+    learner.networks["value_target"] = Rows(Q_STAR, q1=table(Q_STAR, 9.0) + high, q2=table(Q_STAR, 9.0) + 0.5 - high)
     return learner
 
 
@@ -112,15 +107,18 @@ def test_targets_are_what_an_action_comes_to_under_q_star(actions: tuple[str, ..
 
 
 # Two transitions: state 0, action 1, reward .1, discount .5, then state 1, action 2, reward 1, the end. Action 0 is special.
-ONLINE = [[[5.0, 0.0, 0.0], [5.0, 0.0, 0.0]], [[5.0, np.log(2), 0.0], [5.0, np.log(2), 0.0]]]
-TARGET = [[[9.0, 9.0, 9.0], [9.0, 0.6, 0.2]], [[9.0, 9.0, 9.0], [9.0, 0.4, 0.8]]]
+ONLINE = {
+    "q1": [[5.0, 0.0, 0.0], [5.0, 0.0, 0.0]],
+    "q2": [[5.0, np.log(2), 0.0], [5.0, np.log(2), 0.0]],
+}
+TARGET = {"q1": [[9.0, 9.0, 9.0], [9.0, 0.6, 0.2]], "q2": [[9.0, 9.0, 9.0], [9.0, 0.4, 0.8]]}
 
 
 def by_hand(alpha: float, reward_scale: float = 1.0) -> CQL:
     learner = CQL(CQLConfig(alpha=alpha, reward_scale=reward_scale))
     learner.codec = toys.codec([False, True, True])
     for name, tables in (("value", ONLINE), ("value_target", TARGET)):
-        learner.networks[name] = toys.Tables(**heads(*(torch.tensor(q, dtype=torch.float64) for q in tables), reward_scale))
+        learner.networks[name] = toys.Tables(**{head: torch.tensor(q, dtype=torch.float64) for head, q in tables.items()})
     return learner
 
 
@@ -160,7 +158,7 @@ def test_the_conservative_term_pushes_down_what_was_not_taken() -> None:
     for alpha in (0.0, 1.0):
         learner = by_hand(alpha)
         learner.loss(toys.batch([0], [1], [0.0], [-1]))[0].backward()
-        parts.append([learner.networks["value"].heads[name].grad[0] for name in ("token1", "token2")])
+        parts.append([learner.networks["value"].heads[name].grad[0] for name in ("q1", "q2")])
     without, conservative = parts[0], [after - before for before, after in zip(*parts, strict=True)]
     # softmax - one-hot, over the two actions that can be played: (1/2, 1/2) and (2/3, 1/3), the first taken.
     assert conservative[0].tolist() == pytest.approx([0, -1 / 2, 1 / 2])
@@ -174,9 +172,8 @@ def test_an_action_outside_the_vocabulary_has_a_finite_loss() -> None:
 
 
 def test_policy_by_hand() -> None:
-    q1, q2 = torch.tensor([[0.9, 0.5, 0.2]]), torch.tensor([[0.1, 0.3, 0.4]])
-    tenths, value = heads(q1, q2, 10.0), heads(q1, q2)
-    assert CQL(CQLConfig(reward_scale=10.0)).policy_logits({"value": tenths})[0].tolist() == pytest.approx([0.01, 0.03, 0.02])
+    value = {"q1": torch.tensor([[0.9, 0.5, 0.2]]), "q2": torch.tensor([[0.1, 0.3, 0.4]])}
+    assert CQL(CQLConfig(reward_scale=10.0)).policy_logits({"value": value})[0].tolist() == pytest.approx([0.01, 0.03, 0.02])
     assert CQL().decoding.greedy
     softly = CQL(CQLConfig(reward_scale=1.0), Decoding(temperature=0.5))
     assert softly._play_logits({"value": value})[0].tolist() == pytest.approx([0.2, 0.6, 0.4])
