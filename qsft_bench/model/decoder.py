@@ -116,7 +116,7 @@ class Decoder:
             senses = self._senses(seen_now)
             cohort.shown = [[*before, *now] for before, now in zip(cohort.shown, seen_now, strict=True)]
             spelt = [self.choices(episodes[index]) for index in members]
-            rows = going = np.arange(len(members))
+            rows, going = np.arange(len(members)), np.ones(len(members), bool)
             for token in range(self.codec.action_limit):
                 scores = logits(self._feed(cohort, rows, new, senses if token == 0 else {})).double()
                 # Where nothing is listed one row does for all: a copy of 50,000 for each would take longer than the network.
@@ -124,17 +124,16 @@ class Decoder:
                 if any(spelt):
                     allowed = self._allowed([spelt[row] for row in rows], [chosen[members[row]] for row in rows])
                 scores = scores.masked_fill(~torch.from_numpy(allowed).to(scores.device), -torch.inf)
-                picked = dict(
-                    zip(rows, _pick(scores, None if greedy else noise.uniform(seeds[rows], turns[rows], token)), strict=True)
-                )
-                for row in going:
-                    chosen[members[row]].append(int(picked[row]))
-                going = np.array([row for row in going if not self.codec.ends[picked[row]]], int)
-                if not len(going):
+                picked = _pick(scores, None if greedy else noise.uniform(seeds[rows], turns[rows], token))
+                for row, id in zip(rows, picked, strict=True):
+                    if going[row]:
+                        chosen[members[row]].append(int(id))
+                going[rows] &= ~self.codec.ends[picked]
+                if not going.any():
                     break
-                if self.narrows and len(going) <= 0.75 * len(rows):
-                    rows = going
-                new = [[int(picked[row])] if row in going else [] for row in rows]
+                if self.narrows and going.sum() <= 0.75 * len(rows):
+                    rows, picked = rows[going[rows]], picked[going[rows]]
+                new = [[int(id)] if going[row] else [] for row, id in zip(rows, picked, strict=True)]
         return chosen
 
     def choices(self, episode: Episode) -> list[tuple[int, ...]] | None:
