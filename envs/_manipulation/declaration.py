@@ -38,7 +38,10 @@ COMMON: dict[str, Any] = {
             **{"model": "base", "dataset_episodes": 300_000},  # of RT-1's size: 28 M parameters
         },
     },
-    "agents": ("random", "behaviour", "sft", "sft_greedy", "sft_temp", "filtered_bc", "ilql", "cql", "q_transformer", "qsft"),
+    "agents": (
+        *("random", "behaviour", "sft", "sft_greedy", "sft_temp", "filtered_bc", "return_conditioned"),
+        *("ilql", "cql", "q_transformer", "qsft"),
+    ),
     "extra": "manipulation",
     "side_by_side": 8,  # a simulator takes 28 MB
     "shard_episodes": 1_000,  # 170 MB of images when read
