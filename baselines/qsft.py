@@ -47,7 +47,7 @@ from qsft_bench.errors import BenchError
 from qsft_bench.model.chunks import in_chunks
 from qsft_bench.model.decoder import Outputs
 from qsft_bench.model.network import Head, frozen_copy, polyak
-from qsft_bench.token_agent import Config, Decoding, TokenAgent, Variant, beta_grid, watched
+from qsft_bench.token_agent import Config, Decoding, TokenAgent, Variant, beta_grid, held_out_windows
 from qsft_bench.tokens import DUMMY, TokenBatch
 from qsft_bench.train import Run, Training
 
@@ -242,7 +242,7 @@ class QSFT(TokenAgent):
     @torch.no_grad()
     def diagnose(self, data: TokenDataset) -> dict[str, float]:
         """Values at the start and along held-out episodes against what was returned there (normalised)."""
-        batch = data.validation.batch(watched(data, 512)).to(self.networks["value"].device)
+        batch = data.validation.batch(held_out_windows(data, 512)).to(self.networks["value"].device)
 
         def at(log_pi: torch.Tensor, q: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, ...]:
             pi, inside = log_pi.exp(), self.support(log_pi)

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -35,8 +36,11 @@ class ChatFormat:
     again: str
 
     @classmethod
-    def of(cls, tokenizer: Any, model: str) -> Self:
+    def of(cls, tokenizer: Any, special: Iterable[str], model: str) -> Self:
         """The format of a tokenizer of transformers.
+
+        Args:
+            special: its special tokens.
 
         Raises:
             BenchError: it has no template, or one that cannot be cut so.
@@ -65,13 +69,9 @@ class ChatFormat:
         again_reply, again_closing, last_reply = rest
         if (reply, closing, reply) != (again_reply, again_closing, last_reply) or around(rendered(1), 1) != [opening, reply]:
             raise BenchError(f"the chat template of {model} writes a turn otherwise once others follow it; {_REFUSED}")
-        special = [token for token in map(str, tokenizer.all_special_tokens) if closing.startswith(token)]
-        special += [
-            str(token) for token in tokenizer.added_tokens_decoder.values() if token.special and closing.startswith(str(token))
-        ]
-        if not special:
+        end = max((token for token in special if closing.startswith(token)), key=len, default="")
+        if not end:
             raise BenchError(f"the chat template of {model} ends an answer with {closing!r}, no token of its own; {_REFUSED}")
-        end = max(special, key=len)
         return cls(opening, reply, end, closing.removeprefix(end))
 
 

@@ -382,8 +382,9 @@ def measure(preset: str, envs: Sequence[str], episodes: int, path: Path, model: 
         except BenchError as error:
             print(f"{name}: not measured: {error}")
             continue
-        later = "" if commit() == found["commit"] else commit()
-        found["environments"].setdefault(preset, {})[name] = asdict(replace(constants, commit=later))
+        made = commit()
+        later = replace(constants, commit=made if made != found["commit"] else "")
+        found["environments"].setdefault(preset, {})[name] = asdict(later)
         print(f"{name}: {1 / constants.seconds:,.1f} episodes/s a core, {constants.tokens:,.0f} tokens a row")
         write_json(path, found)
     write_json(path, found)

@@ -322,7 +322,7 @@ class TokenAgent(Agent):
         Args:
             value: of the state of every action token of a batch, (K,).
         """
-        batch = data.validation.batch(watched(data, 512)).to(self.networks[next(iter(self.networks))].device)
+        batch = data.validation.batch(held_out_windows(data, 512)).to(self.networks[next(iter(self.networks))].device)
         return {
             "start_value": float(value(batch)[batch.first].mean()),
             "start_return": float(batch.return_to_go[batch.first].mean()),
@@ -462,7 +462,7 @@ def utterance_log_likelihood(batch: TokenBatch, token_log_likelihood: torch.Tens
     return torch.diff(total, prepend=torch.zeros(1, dtype=total.dtype, device=total.device))
 
 
-def watched(data: TokenDataset, most: int) -> NDArray[np.int64]:
+def held_out_windows(data: TokenDataset, most: int) -> NDArray[np.int64]:
     """Indices of the held-out windows that `diagnose` looks at: `most`, and few of a pretrained model's, which is slow."""
     return np.arange(min(most if data.codec.outputs < 10_000 else 32, len(data.validation.windows)))
 
@@ -479,7 +479,7 @@ def imitation_gap(
         validation) / (marginal - exact).
     """
     view = data.validation
-    indices = watched(data, episodes)
+    indices = held_out_windows(data, episodes)
     model, exact = [], []
     for start in range(0, len(indices), 256):
         batch = view.batch(indices[start : start + 256])

@@ -369,7 +369,9 @@ class PretrainedCodec(_Reader):
             bos if bos is not None else self._tokenizer.eos_token_id if self._tokenizer.eos_token_id is not None else special[0]
         )
         image_id = config.get("image_token_id", config.get("image_token_index"))
-        self.chat = ChatFormat.of(self._tokenizer, model) if chat is True else chat or None
+        if chat is True:
+            chat = ChatFormat.of(self._tokenizer, self._tokenizer.convert_ids_to_tokens(special), model)
+        self.chat = chat or None
         self._opening, self._again, self._reply, self._end = self._frame()
         # As an output; it may be an input as well, as GPT-2's one special token is, for agents emit neither.
         others = [id for id in reversed(special) if id not in (image_id, self._end)] or special

@@ -158,7 +158,7 @@ def test_the_conservative_term_pushes_down_what_was_not_taken() -> None:
     for alpha in (0.0, 1.0):
         learner = by_hand(alpha)
         learner.loss(toys.batch([0], [1], [0.0], [-1]))[0].backward()
-        parts.append([learner.networks["value"].heads[name].grad[0] for name in ("q1", "q2")])
+        parts.append([parameter.grad[0] for parameter in learner.networks["value"].heads.values()])
     without, conservative = parts[0], [after - before for before, after in zip(*parts, strict=True)]
     # softmax - one-hot, over the two actions that can be played: (1/2, 1/2) and (2/3, 1/3), the first taken.
     assert conservative[0].tolist() == pytest.approx([0, -1 / 2, 1 / 2])
