@@ -42,13 +42,14 @@ import torch
 from torch.nn import functional as F
 
 from baselines._by_env import CHESS, LONG
+from qsft_bench.codec import DUMMY
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.errors import BenchError
 from qsft_bench.model.chunks import in_chunks
 from qsft_bench.model.decoder import Outputs
 from qsft_bench.model.network import Head, frozen_copy, polyak
 from qsft_bench.token_agent import Config, Decoding, TokenAgent, Variant, beta_grid, held_out_windows
-from qsft_bench.tokens import DUMMY, TokenBatch
+from qsft_bench.tokens import TokenBatch
 from qsft_bench.train import Run, Training
 
 Leftover = Literal["shadow", "dummy", "uniform"]

@@ -23,6 +23,7 @@ from transformers import GPT2LMHeadModel
 
 from baselines.sft import SFT
 from benchmarks.row import Row, Target
+from qsft_bench.codec import PAD, Codec
 from qsft_bench.episode import Episode, Turn
 from qsft_bench.evaluate import Cell
 from qsft_bench.model.decoder import Decoder
@@ -30,7 +31,7 @@ from qsft_bench.model.network import Network
 from qsft_bench.pipeline import Pipeline
 from qsft_bench.preset import scale
 from qsft_bench.registry import env_spec
-from qsft_bench.tokens import PAD, Codec, prompt
+from qsft_bench.tokens import prompt
 
 EPISODES = 64
 CONTEXT = 448  # 20 turns of 20 tokens, and the opening

@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from qsft_bench.codec import Slots
 from qsft_bench.errors import BenchError
 from qsft_bench.evaluate import Cell
 from qsft_bench.files import write_json
@@ -40,7 +41,6 @@ from qsft_bench.pipeline import Pipeline, commit, hardware, learns, prerequisite
 from qsft_bench.preset import Scale, scale
 from qsft_bench.registry import agent_class, env_names, env_spec
 from qsft_bench.spec import EnvSpec
-from qsft_bench.tokens import Slots
 from qsft_bench.train import Run
 
 MEASURED = "measured.json"

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from qsft_bench.agent import Agent
+from qsft_bench.codec import Codec, Slots, codec_from_config
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.episode import Action, Episode
 from qsft_bench.errors import BenchError, did_you_mean
@@ -22,7 +23,7 @@ from qsft_bench.files import atomic_directory, file_sha256, json_sha256, read_js
 from qsft_bench.model.decoder import Decoder, Outputs
 from qsft_bench.model.network import SIZES, Head, Network, NetworkConfig, Networks
 from qsft_bench.preset import Scale
-from qsft_bench.tokens import Codec, Slots, TokenBatch, codec_from_config, normalise
+from qsft_bench.tokens import TokenBatch, normalise
 from qsft_bench.train import Run, Training, train
 from qsft_bench.weights import note
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from qsft_bench.codec import TextCodec
 from qsft_bench.control import dequantise
 from qsft_bench.dataset.store import EpisodeDataset, Recipe, make_manifest, write_manifest, write_shard
 from qsft_bench.dataset.tokens import TokenDataset, tokenise
 from qsft_bench.episode import Episode, Turn
 from qsft_bench.preset import Scale
-from qsft_bench.tokens import TextCodec
 
 BOUND = {"observation": "bound", "action": "word"}
 WORDS = Recipe("wordle", "qsft_bench/Wordle-v0", "base", BOUND, {"consistent": 0.315}, 60, 7, 20)

@@ -20,7 +20,7 @@ FLOORS = [
     {"train", "dataset", "model", "sharding"},
     {"tokens", "rollout", "preset", "registry", "workers", "muon", "ranks"},
     {"agent"},
-    {"spec", "episode", "control", "noise", "files", "errors", "llm", "weights", "chat"},
+    {"spec", "episode", "control", "noise", "files", "errors", "llm", "weights", "chat", "codec"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 FOR_ENVS = {"agent", "control", "episode", "errors", "files", "llm", "noise", "registry", "spec"}

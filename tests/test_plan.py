@@ -10,12 +10,12 @@ import pytest
 from qsft_bench import plan as module
 from qsft_bench.check import check, pass_on_meta
 from qsft_bench.cli import main
+from qsft_bench.codec import PretrainedCodec
 from qsft_bench.evaluate import Cell
 from qsft_bench.model.network import Head, Network, NetworkConfig
 from qsft_bench.plan import Constants, forward_flop, make_plan, markdown, notes, outline, render, train_stage
 from qsft_bench.preset import scale
 from qsft_bench.registry import env_spec
-from qsft_bench.tokens import PretrainedCodec
 from tests.pretrained import save_vision_model
 
 CONSTANTS = Constants(

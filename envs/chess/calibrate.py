@@ -16,9 +16,9 @@ from typing import Any
 from envs.chess import SPEC, engine
 from envs.chess.behaviour import BestOrAny, Levels, Player
 from envs.chess.env import Chess
+from qsft_bench.codec import TextCodec
 from qsft_bench.episode import Episode
 from qsft_bench.rollout import rollout
-from qsft_bench.tokens import TextCodec
 
 OPTIONS = SPEC.scales["small"]["options"]
 SEEDS = 2**32

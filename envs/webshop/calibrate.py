@@ -17,9 +17,9 @@ from envs.webshop.behaviour import RandomShopper, Reader, Shopper, Solver
 from envs.webshop.catalogue import Goal, Product, load_catalogue
 from envs.webshop.env import WebShop
 from envs.webshop.reward import reward
+from qsft_bench.codec import TextCodec
 from qsft_bench.episode import Episode
 from qsft_bench.rollout import rollout
-from qsft_bench.tokens import TextCodec
 
 OPTIONS: dict[str, Any] = dict(SPEC.scales["small"]["options"])
 TEMPERATURES = (0.7, 0.5, 0.25, 0.0)  # 1 is the behaviour, 0 its mode

@@ -15,20 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsft_bench import weights
+from qsft_bench.codec import Codec, ControlCodec, PretrainedCodec, TextCodec, codec_from_config
 from qsft_bench.dataset.store import EpisodeDataset
 from qsft_bench.errors import BenchError
 from qsft_bench.files import atomic_directory, json_sha256, read_json, write_json
-from qsft_bench.tokens import (
-    Codec,
-    ControlCodec,
-    Frames,
-    PretrainedCodec,
-    TextCodec,
-    TokenArrays,
-    TokenBatch,
-    codec_from_config,
-    normalise,
-)
+from qsft_bench.tokens import Frames, TokenArrays, TokenBatch, normalise
 
 VALIDATION_SHARE = 0.02
 MAX_VALIDATION_EPISODES = 5_000

@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from qsft_bench import noise
+from qsft_bench.codec import PAD, Codec, seen
 from qsft_bench.episode import Episode, Observation
 from qsft_bench.model.cache import empty_cache, feed_next, feeds_rows
 from qsft_bench.model.network import Network
-from qsft_bench.tokens import PAD, Codec, prompt, seen
+from qsft_bench.tokens import prompt
 
 Outputs = Mapping[str, Mapping[str, torch.Tensor]]  # network -> head -> (B, outputs)
 Key = tuple[str, int]

@@ -10,11 +10,12 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from qsft_bench.codec import Slots
 from qsft_bench.errors import BenchError
 from qsft_bench.model.pretrained import LowRankTwin, Tuning, build
 from qsft_bench.model.reading import hidden_at
 from qsft_bench.model.vision import Eyes
-from qsft_bench.tokens import Slots, TokenBatch
+from qsft_bench.tokens import TokenBatch
 
 SIZES: Mapping[str, Mapping[str, int]] = {
     # name: width, layers, attention heads, width of the hidden layer of a block

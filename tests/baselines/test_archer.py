@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from baselines.archer import ArCHer, ArCHerConfig, critic_terms, utterance
+from qsft_bench.codec import TextCodec
 from qsft_bench.episode import Episode, Turn
 from qsft_bench.model.network import Head, Network, NetworkConfig
 from qsft_bench.token_agent import Decoding
-from qsft_bench.tokens import TextCodec, TokenArrays, TokenBatch
+from qsft_bench.tokens import TokenArrays, TokenBatch
 from tests.baselines import toys
 
 HEADS = ("q1", "q2", "v1", "v2")

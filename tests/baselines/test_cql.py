@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from baselines.cql import CQL, CQLConfig
+from qsft_bench.codec import DUMMY, TextCodec
 from qsft_bench.dataset.store import EpisodeDataset
 from qsft_bench.dataset.tokens import TokenDataset, tokenise
 from qsft_bench.episode import Episode, Turn
 from qsft_bench.token_agent import Decoding
-from qsft_bench.tokens import DUMMY, TextCodec, TokenArrays, TokenBatch
+from qsft_bench.tokens import TokenArrays, TokenBatch
 from tests.baselines import toys
 
 # A chain with actions of two tokens, discount .9. `go fast` goes on for .1, .2 and .5, `go slow` for nothing, and after

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from baselines.qsft import QSFT, QSFTConfig, QSFTDecoding, backup_value, lambda_return, weighted_cross_entropy
+from qsft_bench.codec import DUMMY, Codec, TextCodec
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.episode import Episode, Turn
 from qsft_bench.errors import BenchError
-from qsft_bench.tokens import DUMMY, Codec, TextCodec, TokenArrays, TokenBatch
+from qsft_bench.tokens import TokenArrays, TokenBatch
 from tests.baselines import toys
 
 LN2 = float(np.log(2))

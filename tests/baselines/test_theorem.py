@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from baselines.qsft import QSFT, QSFTConfig, QSFTDecoding, weighted_cross_entropy
-from qsft_bench.tokens import DUMMY
+from qsft_bench.codec import DUMMY
 from tests.baselines import toys
 
 TINY = 1e-30  # the probability of what is never done

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from qsft_bench.agent import Agent
+from qsft_bench.codec import DUMMY
 from qsft_bench.dataset.store import EpisodeDataset, Recipe, make_manifest, write_manifest, write_shard
 from qsft_bench.dataset.tokens import TokenDataset, tokenise
 from qsft_bench.episode import Action, Episode
@@ -20,7 +21,7 @@ from qsft_bench.noise import uniform
 from qsft_bench.preset import Scale
 from qsft_bench.registry import agent_class
 from qsft_bench.rollout import rollout
-from qsft_bench.tokens import DUMMY, TokenBatch
+from qsft_bench.tokens import TokenBatch
 from qsft_bench.train import Run, Training
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from qsft_bench.codec import BOS, SPECIAL, ControlCodec, codec_from_config
 from qsft_bench.dataset.frames import pack, unpack
 from qsft_bench.dataset.store import (
     CONTROL_SCHEMA,
@@ -21,7 +22,7 @@ from qsft_bench.dataset.store import (
 from qsft_bench.dataset.tokens import open_tokens
 from qsft_bench.episode import Episode
 from qsft_bench.errors import BenchError
-from qsft_bench.tokens import BOS, SPECIAL, ControlCodec, TokenArrays, codec_from_config, rows
+from qsft_bench.tokens import TokenArrays, rows
 from tests.examples import control_data, control_episode
 
 

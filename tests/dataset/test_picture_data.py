@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qsft_bench.codec import SPECIAL, TextCodec, codec_from_config
 from qsft_bench.dataset.store import PICTURE_SCHEMA, content_sha256, episodes_from_table, table_from_episodes
 from qsft_bench.dataset.tokens import open_tokens, tokenise
 from qsft_bench.episode import Episode
 from qsft_bench.errors import BenchError
-from qsft_bench.tokens import SPECIAL, TextCodec, TokenArrays, codec_from_config, rows
+from qsft_bench.tokens import TokenArrays, rows
 from tests.examples import dataset_of, picture_data, picture_episode
 
 

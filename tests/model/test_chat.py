@@ -13,12 +13,13 @@ import pytest
 from baselines.sft import SFT
 from qsft_bench import weights
 from qsft_bench.chat import ChatFormat
+from qsft_bench.codec import PretrainedCodec, codec_from_config
 from qsft_bench.dataset.store import EpisodeDataset
 from qsft_bench.dataset.tokens import tokenise
 from qsft_bench.episode import Episode, Turn
 from qsft_bench.errors import BenchError
 from qsft_bench.token_agent import Decoding
-from qsft_bench.tokens import PretrainedCodec, codec_from_config, prompt, rows
+from qsft_bench.tokens import prompt, rows
 from tests.baselines import toys
 from tests.pretrained import save_model, save_tokenizer
 

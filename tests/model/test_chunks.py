@@ -11,10 +11,10 @@ import torch
 from baselines.ilql import ILQL
 from baselines.qsft import QSFT, QSFTConfig
 from baselines.sft import SFT
+from qsft_bench.codec import TextCodec
 from qsft_bench.model import chunks
 from qsft_bench.model.chunks import in_chunks
 from qsft_bench.model.network import Head, Network, NetworkConfig
-from qsft_bench.tokens import TextCodec
 from tests.baselines import toys
 
 VOCABULARY = 50_000

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from qsft_bench import noise
+from qsft_bench.codec import TextCodec
 from qsft_bench.episode import Episode, Turn
 from qsft_bench.model import network as network_module
 from qsft_bench.model.decoder import Decoder, Outputs
 from qsft_bench.model.network import Head, Network, NetworkConfig
-from qsft_bench.tokens import TextCodec, prompt
+from qsft_bench.tokens import prompt
 
 CODEC = TextCodec("characters", ["\n", "a", "b", "c", "d", "e", " "], action_pieces=4, action_limit=4)
 CONTEXT = 90

@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qsft_bench import noise
+from qsft_bench.codec import SPECIAL, TextCodec
 from qsft_bench.episode import Episode, Turn
 from qsft_bench.model import decoder as module
 from qsft_bench.model import network as network_module
 from qsft_bench.model.decoder import Decoder, Outputs
 from qsft_bench.model.network import Head, Network, NetworkConfig
-from qsft_bench.tokens import SPECIAL, TextCodec, prompt
+from qsft_bench.tokens import prompt
 
 CODEC = TextCodec("characters", ["\n", "a", "b", "c", "d", "e", " "], action_pieces=4, action_limit=4)
 CONTEXT = 90

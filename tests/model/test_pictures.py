@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from qsft_bench import noise
+from qsft_bench.codec import SPECIAL, ControlCodec, TextCodec, seen
 from qsft_bench.episode import Episode, Turn
 from qsft_bench.model import network as network_module
 from qsft_bench.model.decoder import Decoder, Outputs
 from qsft_bench.model.network import Head, Network, NetworkConfig
-from qsft_bench.tokens import SPECIAL, ControlCodec, TextCodec, TokenArrays, prompt, seen
+from qsft_bench.tokens import TokenArrays, prompt
 from tests.examples import control_episode, picture_episode
 
 CODEC = TextCodec(

@@ -17,13 +17,14 @@ from baselines.ilql import ILQL
 from baselines.qsft import QSFT, QSFTConfig
 from baselines.sft import SFT, SFTConfig
 from qsft_bench import weights
+from qsft_bench.codec import PretrainedCodec, codec_from_config
 from qsft_bench.dataset.store import EpisodeDataset
 from qsft_bench.dataset.tokens import TokenDataset, tokenise
 from qsft_bench.errors import BenchError
 from qsft_bench.model.network import Head, Network, NetworkConfig, frozen_copy, polyak
 from qsft_bench.model.pretrained import Tuning
 from qsft_bench.token_agent import TokenAgent
-from qsft_bench.tokens import PretrainedCodec, TokenBatch, codec_from_config
+from qsft_bench.tokens import TokenBatch
 from qsft_bench.train import Training
 from tests.baselines import toys
 from tests.pretrained import save_model, save_tokenizer

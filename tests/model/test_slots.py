@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from qsft_bench.codec import ControlCodec
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.episode import Episode, Turn
 from qsft_bench.model.decoder import Decoder
 from qsft_bench.model.network import Head, Network, NetworkConfig
-from qsft_bench.tokens import ControlCodec
 from tests.examples import control_data, control_episode
 
 

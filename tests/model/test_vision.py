@@ -16,6 +16,7 @@ import torch
 from baselines.qsft import QSFT
 from baselines.sft import SFT, SFTConfig
 from qsft_bench import weights
+from qsft_bench.codec import PretrainedCodec, codec_from_config
 from qsft_bench.dataset.store import EpisodeDataset
 from qsft_bench.dataset.tokens import TokenDataset, tokenise
 from qsft_bench.episode import Episode, Turn
@@ -25,7 +26,7 @@ from qsft_bench.model.decoder import Decoder, Outputs
 from qsft_bench.model.network import Head, Network, NetworkConfig, Networks, frozen_copy
 from qsft_bench.model.vision import Eyes
 from qsft_bench.sharding import shard
-from qsft_bench.tokens import PretrainedCodec, TokenBatch, codec_from_config, prompt
+from qsft_bench.tokens import TokenBatch, prompt
 from qsft_bench.train import Training
 from tests.baselines import toys
 from tests.examples import dataset_of, picture_episode
@@ -264,7 +265,7 @@ def test_a_model_of_text_given_images(tmp_path: Path) -> None:
 
 
 def codec_slots(size: int) -> Any:
-    from qsft_bench.tokens import Slots
+    from qsft_bench.codec import Slots
 
     return Slots((12, 12, 3), 10, 0, size - 1, -1)
 

@@ -15,10 +15,10 @@ from rich.console import Console
 
 from baselines.q_transformer import QTransformer
 from baselines.sft import SFT
+from qsft_bench.codec import BOS, PAD, Codec
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.episode import Episode, Turn
 from qsft_bench.report.inspect import Choice, Decision, decisions, page, terminal
-from qsft_bench.tokens import BOS, PAD, Codec
 from qsft_bench.train import Run
 from tests.examples import TINY, control_data, control_episode, picture_data, picture_episode
 

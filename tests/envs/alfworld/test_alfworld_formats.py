@@ -14,10 +14,11 @@ from envs.alfworld.formats import write_action, write_observation
 from envs.alfworld.games import generate
 from envs.alfworld.notes import Aim
 from envs.alfworld.seen import Seen
+from qsft_bench.codec import TextCodec
 from qsft_bench.preset import scale
 from qsft_bench.registry import attribute, env_spec
 from qsft_bench.rollout import play_episodes
-from qsft_bench.tokens import TextCodec, rows
+from qsft_bench.tokens import rows
 
 OPENING = (
     "-= Welcome to TextWorld, ALFRED! =-\n\nYou are in the middle of a room. Looking quickly around you, you see "

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qsft_bench.tokens import TextCodec
+from qsft_bench.codec import TextCodec
 
 chess = pytest.importorskip("chess", reason="needs python-chess: pip install chess")
 

@@ -14,9 +14,9 @@ from gymnasium.utils.env_checker import check_env
 
 from envs.chess_endgame import SPEC
 from qsft_bench import registry
+from qsft_bench.codec import TextCodec
 from qsft_bench.errors import BenchError
 from qsft_bench.rollout import rollout
-from qsft_bench.tokens import TextCodec
 
 chess = pytest.importorskip("chess", reason="needs python-chess: pip install chess")
 engine = pytest.importorskip("envs.chess.engine")

@@ -13,11 +13,12 @@ from envs.twenty_questions import SPEC
 from envs.twenty_questions.behaviour import Mixture, Player, Solver, best_question, common_attributes, informative, members
 from envs.twenty_questions.env import OPENING, TwentyQuestions
 from envs.twenty_questions.knowledge import knowledge
+from qsft_bench.codec import TextCodec
 from qsft_bench.episode import Episode, Turn
 from qsft_bench.errors import BenchError
 from qsft_bench.registry import attribute
 from qsft_bench.rollout import rollout
-from qsft_bench.tokens import TextCodec, rows
+from qsft_bench.tokens import rows
 
 BOUND: dict[str, Any] = {"observation": "bound", "action": "word"}
 KNOWN = knowledge()
