@@ -11,7 +11,8 @@
    - `dummy`:   to one action a_d that is never played, log p_theta(a_d|s)                  (section 4.1)
    - `shadow`:  to a twin of the action itself, log p_theta(shadow of a|s), 2|A| classes in all.
    With the first two Q(s, a) = p_theta(a|s) / pi_phi(a|s), a ratio of two networks. With `shadow` both come out of one:
-   pi = p1 + p0 and Q = p1 / (p1 + p0) = sigmoid(z1 - z0) cannot disagree, and pi starts as exactly the pretrained one.
+   pi = p1 + p0 and Q = p1 / (p1 + p0) = sigmoid(z1 - z0) cannot disagree, and pi starts as exactly the pretrained one, with
+   Q the mean return everywhere: the few steps that a large model takes need not be spent on the way there from 1/2.
    `backup` decides V(s') over the actions a' that can be played and are in the data's support, pi(a'|s') > `support`:
    - `max`: max_a' Q (Eq. 3); `soft`: (1/b) log sum_a' pi exp(b Q), the value of section 4.2's KL-regularised policy;
      `policy`: mean of Q under pi exp(b Q); `mc`: no bootstrap, w = the normalised return;
@@ -48,6 +49,7 @@ from qsft_bench.errors import BenchError
 from qsft_bench.model.chunks import in_chunks
 from qsft_bench.model.decoder import Outputs
 from qsft_bench.model.network import Head, frozen_copy, polyak
+from qsft_bench.model.reading import cells
 from qsft_bench.token_agent import Config, Decoding, TokenAgent, Variant, beta_grid, held_out_windows
 from qsft_bench.tokens import TokenBatch
 from qsft_bench.train import Run, Training
@@ -58,6 +60,7 @@ Extraction = Literal["ratio", "prob"]
 Acting = Literal["target", "online"]
 
 
+LEAST = 0.01  # and as far from 1: between them Q starts
 HALF = Training(steps=0.5, learning_rate=0.5)
 
 
@@ -140,7 +143,8 @@ class QSFT(TokenAgent):
         if self.config.leftover == "shadow":
             head = Head(data.codec.outputs)
             value = self.start_from(run, "sft", "policy", {"policy": head, "shadow": replace(head, twin="policy")})
-            value.copy_head("policy", to="shadow")
+            mean = min(max(float(data.normalise(data.mean_return)), LEAST), 1 - LEAST)
+            value.copy_head("policy", to="shadow", shift=math.log((1 - mean) / mean))
         else:
             self.borrow("behaviour", run, "sft", "policy")
             value = self.start_from(run, "sft", "policy")
@@ -181,10 +185,12 @@ class QSFT(TokenAgent):
         if self._warm or self.config.backup == "mc":
             return batch.return_to_go.clamp(0, 1), {}
 
-        def at(log_pi: torch.Tensor, q: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            inside = self.support(log_pi)
-            value = backup_value(log_pi, q, inside, self.config.backup, self.config.soft)
-            return value, q.gather(-1, action[:, None]).squeeze(-1), inside.sum(-1).float()
+        def at(outputs: Outputs, action: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            ids = self.candidates(outputs, "value_target")
+            log_pi, _, q = self._read(outputs, "value_target", torch.cat([ids, action[:, None]], -1))
+            log_pi, q, taken = log_pi[:, :-1], q[:, :-1], q[:, -1]
+            inside = self.support(log_pi, ids)
+            return backup_value(log_pi, q, inside, self.config.backup, self.config.soft), taken, inside.sum(-1).float()
 
         value, taken, support = self.values(batch, "value_target", at, batch.action)
         if self.config.backup == "lambda":
@@ -196,7 +202,7 @@ class QSFT(TokenAgent):
     def values(
         self, batch: TokenBatch, network: str, function: Callable[..., tuple[torch.Tensor, ...]], *columns: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
-        """`function(log_pi, q, *columns)` at the action tokens' states, some of the K at a time; log pi and Q are (k, V).
+        """`function(outputs, *columns)` at the action tokens' states, some of the K at a time; outputs are (k, V).
 
         Args:
             function: row by row, to a tuple of (k, ...).
@@ -207,29 +213,52 @@ class QSFT(TokenAgent):
 
         def at(*rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
             outputs = {name: self.networks[name].read(found) for name, found in zip(names, rows, strict=False)}
-            log_pi, _, q = self._read(outputs, network)
-            return function(log_pi, q, *rows[len(names) :])
+            return function(outputs, *rows[len(names) :])
 
         return in_chunks(at, *hidden, *columns, width=self.codec.outputs)
 
-    def support(self, log_pi: torch.Tensor) -> torch.Tensor:
-        """Where an action is in the data's support and can be played, (..., V).
+    def support(self, log_pi: torch.Tensor, ids: torch.Tensor | None = None) -> torch.Tensor:
+        """Where an action is in the data's support and can be played, like `log_pi` (..., V), or (..., M) of `ids` (..., M).
 
         The dummy is neither: pi hardly knows it, so that its p / pi is the largest of all.
         """
-        threshold = math.log(self.config.support) if self.config.support > 0 else -math.inf
-        return (log_pi > threshold) & torch.as_tensor(self.codec.playable, device=log_pi.device)
+        playable = torch.as_tensor(self.codec.playable, device=log_pi.device)
+        return (log_pi > self._least_log_pi) & (playable if ids is None else playable[ids])
 
-    def _read(self, outputs: Outputs, network: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """log pi, log p and Q, each (..., V)."""
+    @property
+    def _least_log_pi(self) -> float:
+        return math.log(self.config.support) if self.config.support > 0 else -math.inf
+
+    def candidates(self, outputs: Outputs, network: str) -> torch.Tensor:
+        """Ids (k, M) of all actions in the support and of some more, the likeliest among them; the dummy where a row has fewer.
+
+        Of the 50,000 tokens of a pretrained model a handful is in the support, and what only these need is computed for these.
+        """
+        if self.config.leftover == "shadow":
+            likely = torch.maximum(outputs[network]["policy"], outputs[network]["shadow"])
+        else:
+            likely = outputs["behaviour"]["policy"]
+        # pi(a) <= 2 exp(likely(a) - max likely): the larger of two exponentials is at least half of their sum.
+        row, ids = (likely >= likely.amax(-1, keepdim=True) + (self._least_log_pi - math.log(2))).nonzero(as_tuple=True)
+        cell, most = cells(row, len(likely))
+        return ids.new_full((len(likely) * most,), self.codec.dummy).index_copy(0, cell, ids).view(-1, most)
+
+    def _read(
+        self, outputs: Outputs, network: str, ids: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """log pi, log p and Q, each (..., V), or (..., M) of the actions `ids` (..., M)."""
+
+        def of(all_actions: torch.Tensor) -> torch.Tensor:
+            return all_actions if ids is None else all_actions.gather(-1, ids)
+
         real = outputs[network]["policy"]
         if self.config.leftover == "shadow":
             shadow = outputs[network]["shadow"]
-            both = torch.logaddexp(real, shadow)
-            total = both.logsumexp(-1, keepdim=True)
-            return both - total, real - total, torch.sigmoid(real - shadow)
-        log_p = F.log_softmax(real, -1)
-        log_pi = F.log_softmax(outputs["behaviour"]["policy"], -1)
+            total = torch.logaddexp(real.logsumexp(-1, keepdim=True), shadow.logsumexp(-1, keepdim=True))
+            real, shadow = of(real), of(shadow)
+            return torch.logaddexp(real, shadow) - total, real - total, torch.sigmoid(real - shadow)
+        log_p = of(F.log_softmax(real, -1))
+        log_pi = of(F.log_softmax(outputs["behaviour"]["policy"], -1))
         return log_pi, log_p, (log_p - log_pi).exp().clamp(0, 1)
 
     def policy_logits(self, outputs: Outputs) -> torch.Tensor:
@@ -245,7 +274,8 @@ class QSFT(TokenAgent):
         """Values at the start and along held-out episodes against what was returned there (normalised)."""
         batch = data.validation.batch(held_out_windows(data, 512)).to(self.networks["value"].device)
 
-        def at(log_pi: torch.Tensor, q: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        def at(outputs: Outputs, action: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            log_pi, _, q = self._read(outputs, "value_target")
             pi, inside = log_pi.exp(), self.support(log_pi)
             mean = (pi * q).sum(-1)
             return (

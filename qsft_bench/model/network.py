@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
@@ -37,7 +36,8 @@ class Head:
     """A map from the hidden state to `outputs` numbers: linear, or with one hidden layer of `hidden` ReLUs.
 
     Attributes:
-        twin: the head of the same network that it starts as a copy of (`Network.copy_head`), if any.
+        twin: the head of the same network that it starts as a copy of (`Network.copy_head`), if any; of a pretrained model's
+            own head it stays one, but for a map of low rank.
     """
 
     outputs: int
@@ -144,8 +144,7 @@ class Network(nn.Module):
             if name == "policy":
                 heads[name] = parts.head
             elif head.twin == "policy":
-                low = parts.base is not None
-                heads[name] = LowRankTwin(parts.head, self.width, head.outputs) if low else deepcopy(parts.head)
+                heads[name] = LowRankTwin(self.width, head.outputs)
             else:
                 heads[name] = _head(self.width, head)
         self.heads = nn.ModuleDict(heads)
@@ -169,13 +168,16 @@ class Network(nn.Module):
         model.activation_checkpointing_enable({"use_reentrant": False})
         model.disable_input_require_grads()  # else frozen layers below the trained ones would be gone through backwards
 
-    def copy_head(self, source: str, to: str) -> None:
-        """Make the head `to`, declared as the twin of `source`, equal to it."""
+    @torch.no_grad()
+    def copy_head(self, source: str, to: str, shift: float = 0.0) -> None:
+        """Make the head `to`, linear and declared as the twin of `source`, equal to it, but for `shift` on every output."""
         head = self.heads[to]
         if isinstance(head, LowRankTwin):
             nn.init.zeros_(head.up.weight)
+            nn.init.constant_(head.up.bias, shift)
         else:
             head.load_state_dict(self.heads[source].state_dict())
+            cast(nn.Linear, head).bias.add_(shift)
 
     @property
     def width(self) -> int:
@@ -239,7 +241,11 @@ class Network(nn.Module):
         """Every head's output on hidden states (..., D); not in mixed precision, since values are differences of logits."""
         with torch.autocast(hidden.device.type, enabled=False):
             dtype = next(self.heads.parameters()).dtype
-            return {name: head(hidden.to(dtype)) for name, head in self.heads.items()}
+            hidden = hidden.to(dtype)
+            found: dict[str, torch.Tensor] = {}
+            for name, head in self.heads.items():
+                found[name] = head(hidden, found["policy"]) if isinstance(head, LowRankTwin) else head(hidden)
+            return found
 
 
 class Pretrained(nn.Module):

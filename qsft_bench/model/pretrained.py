@@ -29,7 +29,7 @@ from qsft_bench.errors import BenchError
 from qsft_bench.model.vision import Eyes, check_hands_over
 
 KINDS = ("full", "lora", "last")
-TWIN_RANK = 64  # of the difference between an output matrix that is held once and its twin
+TWIN_RANK = 64  # of the difference between a model's own output matrix and its twin
 
 
 @dataclass(frozen=True)
@@ -68,29 +68,27 @@ class LanguageHead(nn.Module):
         self.softcap = softcap
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.limit(self.linear(hidden))
-
-    def limit(self, logits: torch.Tensor) -> torch.Tensor:
+        logits = self.linear(hidden)
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
 
 class LowRankTwin(nn.Module):
-    """A head that starts as an exact copy of a frozen one and differs from it by a matrix of low rank.
+    """What a head adds to the logits of the model's own: a map of low rank and a constant, that start as nothing.
 
     Args:
-        head: the frozen one.
         width, outputs: D and V.
     """
 
-    def __init__(self, head: LanguageHead, width: int, outputs: int) -> None:
+    def __init__(self, width: int, outputs: int) -> None:
         super().__init__()
-        self.head = head
         self.down = nn.Linear(width, TWIN_RANK, bias=False)
-        self.up = nn.Linear(TWIN_RANK, outputs, bias=False)
+        self.up = nn.Linear(TWIN_RANK, outputs)
         nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
 
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.head.limit(self.head.linear(hidden) + self.up(self.down(hidden)))
+    def forward(self, hidden: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """(..., V) from hidden states (..., D) and the own head's logits (..., V) on them: one large map, not two."""
+        return logits + self.up(self.down(hidden))
 
 
 class Trunk:

@@ -36,23 +36,32 @@ def hidden_at(backbone: Any, embedded: torch.Tensor, position: torch.Tensor, mas
     seen = seen.new_zeros(batch * length, 2 * width).index_copy(0, real, seen)
     key, value = seen.view(batch, length, 2, heads, -1).permute(2, 0, 3, 1, 4)
 
-    # Those that are read stand in a grid (B, Q), Q the most in a row; what is left over in it is thrown away.
-    row = position // length
-    order = row.argsort(stable=True)
-    counts = row.bincount(minlength=batch)
-    most = int(counts.max())
-    cell = torch.empty_like(row)
-    cell[order] = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row[order]]
-    cell += row * most  # (P,) into the flattened grid
-    place = torch.zeros(batch * most, dtype=torch.long, device=row.device).index_copy(0, cell, position % length)
+    # Those that are read stand in a grid (B, Q); what is left over in it is thrown away.
+    cell, most = cells(position // length, batch)
+    place = torch.zeros(batch * most, dtype=torch.long, device=embedded.device).index_copy(0, cell, position % length)
     read = hidden[position]
     query = (last.ln_1(read) @ weight[:, :width] + bias[:width]) * attention.scaling
     query = query.new_zeros(batch * most, width).index_copy(0, cell, query)
     scores = query.view(batch, most, heads, -1).transpose(1, 2) @ key.transpose(-1, -2)  # (B, heads, Q, T)
-    later = torch.arange(length, device=row.device) > place.view(batch, 1, most, 1)
+    later = torch.arange(length, device=embedded.device) > place.view(batch, 1, most, 1)
     mixed = scores.masked_fill(later, -torch.inf).softmax(-1, dtype=torch.float32).to(value.dtype) @ value
     read = read + attention.c_proj(mixed.transpose(1, 2).reshape(batch * most, width)[cell])
     return backbone.ln_f(read + last.mlp(last.ln_2(read)))
+
+
+def cells(row: torch.Tensor, rows: int) -> tuple[torch.Tensor, int]:
+    """Where things stand in a flattened grid (rows, most) each row of which holds its own from the left on: (P,), and `most`.
+
+    Args:
+        row: (P,) the row of each; those of one row keep their order.
+        rows: how many rows the grid has.
+    """
+    order = row.argsort(stable=True)
+    counts = row.bincount(minlength=rows)
+    most = int(counts.max())
+    column = torch.empty_like(row)
+    column[order] = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row[order]]
+    return row * most + column, most
 
 
 def _before_last(backbone: Any, hidden: torch.Tensor) -> torch.Tensor:

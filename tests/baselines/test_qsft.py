@@ -101,6 +101,40 @@ def test_values_outside_the_support_do_not_count() -> None:
     assert [float(backup_value(log_pi, q, nothing, name, B)) for name in ("max", "soft", "policy")] == [0.25] * 3
 
 
+@pytest.mark.parametrize("leftover", ["shadow", "dummy"])
+@pytest.mark.parametrize("backup", ["max", "soft", "policy", "lambda"])
+@pytest.mark.parametrize("support", [0.0, 1e-3, 0.05, 0.9])
+def test_targets_look_at_supported_actions_alone_and_find_what_all_would_give(
+    leftover: Any, backup: Any, support: float
+) -> None:
+    drawn = torch.Generator().manual_seed(0)
+    states, actions = 40, 30
+    tables = toys.Tables(
+        **{name: 3 * torch.randn(states, actions, generator=drawn, dtype=torch.float64) for name in ("policy", "shadow")}
+    )
+    playable = np.arange(actions) > DUMMY
+    behaviour = toys.Tables(policy=2 * torch.randn(states, actions, generator=drawn, dtype=torch.float64))
+    learner = agent(tables, QSFTConfig(leftover=leftover, backup=backup, support=support), behaviour, playable)
+    rows = torch.arange(states)
+    outputs = {"value_target": tables.read(rows), "behaviour": behaviour.read(rows)}
+
+    ids = learner.candidates(outputs, "value_target")
+    log_pi, _, q = learner._read(outputs, "value_target")
+    inside = learner.support(log_pi)
+    for state in range(states):
+        real = ids[state][ids[state] != DUMMY].tolist()
+        assert len(set(real)) == len(real)
+        assert {*inside[state].nonzero().flatten().tolist()} <= {*real}
+        assert int(log_pi[state].argmax()) in ids[state].tolist()
+    if support == 0.9:
+        assert ids.shape[1] < actions  # else this test says nothing
+
+    some_pi, _, some_q = learner._read(outputs, "value_target", ids)
+    wanted = backup_value(log_pi, q, inside, backup, B)
+    found = backup_value(some_pi, some_q, learner.support(some_pi, ids), backup, B)
+    torch.testing.assert_close(found, wanted)
+
+
 def test_the_dummy_is_no_action_of_the_backup_or_of_play() -> None:
     # p / pi = .5 for both actions; the dummy's is 50.5, which a clip would turn into 1.
     pi = torch.tensor([[1e-9, 1e-9, 1e-9, 0.01, 0.594, 0.396]], dtype=torch.float64)
@@ -309,10 +343,10 @@ def test_shadow_starts_as_the_pretrained_policy(chain: tuple[TokenDataset, Path]
     sft = learner._prerequisite(toys.run_in(directory, agent="qsft"), "sft")
     some = data.batch(np.arange(32))
     with torch.no_grad():
-        log_pi, q = learner.values(some, "value", lambda log_pi, q: (log_pi, q))
+        log_pi, q = toys.log_pi_and_q(learner, some)
         expected = sft.networks["policy"](some)["policy"].log_softmax(-1)
     assert torch.allclose(log_pi, expected, atol=1e-5)
-    assert torch.allclose(q, torch.full_like(q, 0.5))
+    assert torch.allclose(q, torch.full_like(q, data.normalise(data.mean_return)))
 
 
 def test_the_dummy_takes_the_leftover_and_is_never_said(chain: tuple[TokenDataset, Path]) -> None:

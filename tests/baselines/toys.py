@@ -167,3 +167,8 @@ def trained(name: str, data: TokenDataset, directory: Path, scale: Scale = SCALE
 
 def last_diagnosis(agent: Any) -> dict[str, float]:
     return agent.meta["training"]["history"][-1]
+
+
+def log_pi_and_q(qsft: Any, some: TokenBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of Q-SFT's trained network for every action, (K, V) each."""
+    return qsft.values(some, "value", lambda outputs: qsft._read(outputs, "value")[::2])

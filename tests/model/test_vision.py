@@ -110,9 +110,9 @@ def test_sft_and_qsft_start_from_exactly_its_distribution(
     batch = data.batch(np.arange(8))
     wanted = transformers_logits(model, batch.ids, shown(batch)).flatten(0, 1)[batch.position].log_softmax(-1)
     with torch.no_grad():
-        log_pi, q = qsft.values(batch, "value", lambda log_pi, q: (log_pi, q))
+        log_pi, q = toys.log_pi_and_q(qsft, batch)
     torch.testing.assert_close(log_pi, wanted, atol=1e-4, rtol=1e-4)
-    assert torch.equal(q, torch.full_like(q, 0.5))
+    torch.testing.assert_close(q, torch.full_like(q, data.normalise(data.mean_return)), atol=1e-5, rtol=0)
 
 
 def test_generation_through_the_cache(model: Path, episodes: EpisodeDataset, tmp_path: Path) -> None:
