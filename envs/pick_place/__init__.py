@@ -8,6 +8,7 @@ from envs._manipulation.declaration import COMMON
 from qsft_bench.spec import EnvSpec, Tier
 
 COLUMNS = ("Pick Object", "Place Object Near Target")
+_SCALES = COMMON["scales"]
 
 
 def _data(*scores: float) -> dict[str, float]:
@@ -36,7 +37,7 @@ SPEC = EnvSpec(
             references={"random": 0.0, "behaviour": _data(0.502, 0.392), "greedy_behaviour": 0.0, "ceiling": 1.0},
         ),
     },
-    **COMMON,
+    **{**COMMON, "scales": {**_SCALES, "small": {**_SCALES["small"], "tiers": ("base", "habit")}}},
 )
 
 register(SPEC.id, "envs.pick_place.env:PickPlace")
