@@ -1,4 +1,4 @@
-"""What a gradient step costs: Q-SFT beside SFT on Wordle, and every objective beside the bare trunk on the arm."""
+"""What a gradient step costs: Q-SFT beside SFT, objectives beside the bare trunk on the arm, many episodes beside few."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from qsft_bench.token_agent import TokenAgent
 from qsft_bench.train import Run, Training, make_optimizers, mixed_precision
 
 REPEATS, STEPS = 5, 10
+EPISODES = 100_000  # what a token costs to train on from so many, and from a hundredth of them
 
 
 def measure(directory: Path) -> list[Row]:
@@ -42,6 +43,7 @@ def measure(directory: Path) -> list[Row]:
             "Q-SFT step, qsft@paper (a third network)": (None, lambda: bench.step(QSFT(QSFT.config_for("wordle", "paper")))),
         },
     )
+    rows.append(_share(directory))
     try:
         make_env(env_spec("pick_place")).close()
     except BenchError:
@@ -61,18 +63,36 @@ def measure(directory: Path) -> list[Row]:
     )
 
 
+def _share(directory: Path) -> Row:
+    """A token of Wordle from the whole dataset beside one from 1% of it: batches are read out of memory-mapped files."""
+    few, many = (_Bench(directory / str(episodes), "wordle", episodes) for episodes in (EPISODES // 100, EPISODES))
+    times = [(few.step(SFT()) / few.tokens(), many.step(SFT()) / many.tokens()) for _ in range(2 * REPEATS)]
+    return Row(
+        f"wordle: SFT, a token from {EPISODES:,} episodes",
+        f"{median(late for _, late in times) * 1e6:.1f} us",
+        f"from {EPISODES // 100:,}: {median(early for early, _ in times) * 1e6:.1f} us",
+        median(late / early for early, late in times),
+        Target("at most", 1.05),
+    )
+
+
 def _hot(config: QSFTConfig) -> QSFTConfig:
     """After the warm start, that is, with the target network in use: without it there is no second network to run."""
     return replace(config, warm_start="none")
 
 
 class _Bench:
-    """A task at preset `smoke` with the model and the batch of `small`, and an SFT checkpoint on it."""
+    """A task at preset `smoke` with the model and the batch of `small`, and an SFT checkpoint on it.
 
-    def __init__(self, directory: Path, env: str) -> None:
+    Args:
+        episodes: of data; as many as the preset has if 0.
+    """
+
+    def __init__(self, directory: Path, env: str, episodes: int = 0) -> None:
         spec = env_spec(env)
         small = scale("small", spec)
         sizes = replace(scale("smoke", spec), model=small.model, batch_size=small.batch_size, context=small.context)
+        sizes = replace(sizes, dataset_episodes=episodes or sizes.dataset_episodes)
         cell = Cell("sft", env, preset="smoke")
         pipeline = Pipeline(root=directory, scales={env: replace(sizes, steps=STEPS)})
         self.env = env
@@ -117,6 +137,11 @@ class _Bench:
         )
         agent.fit(self.data, run)
         return median(after - before for before, after in pairwise(stamps[1:-1]))  # the first warms up, the last diagnoses
+
+    def tokens(self) -> float:
+        """Median tokens of the batches that `step` learns from."""
+        view = self.data.training
+        return median(int(view.batch(view.order(step, self.sizes.batch_size, 0)).mask.sum()) for step in range(1, STEPS - 1))
 
     def bare_step(self) -> float:
         """Median processor time of forward, cross-entropy, backward and optimiser, with nothing of the house around them."""
