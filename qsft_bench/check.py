@@ -109,7 +109,7 @@ def pass_on_meta(agent: Any, constants: Constants, context: int) -> None:
             ids = torch.zeros(WINDOWS, context, dtype=torch.long)
             whole = torch.ones(WINDOWS, 1, context, context, dtype=torch.bool)  # said, or it is looked for in the data
             hidden = network.hidden(ids, images, numbers, attention_mask=whole).flatten(0, 1)
-            total = torch.stack([found.float().square().mean() for found in network.read(hidden).values()]).sum()
+            total = torch.stack([found.float().square().mean() for found in network.through_heads(hidden).values()]).sum()
         if name in agent.trained():
             total.backward()
 

@@ -312,7 +312,12 @@ def outline(cell: Cell, sizes: Scale, constants: Constants) -> Any:
     agent.codec = constants.codec
     agent.meta["files"] = _AnyHash()
     data: Any = SimpleNamespace(
-        codec=agent.codec, env=cell.env, returns=np.zeros(1), meta={"recipe": {"context": sizes.context}, "env": cell.env}
+        codec=agent.codec,
+        env=cell.env,
+        meta={"recipe": {"context": sizes.context}, "env": cell.env},
+        returns=np.zeros(1),
+        mean_return=0.5,
+        normalise=lambda value: value,
     )
     needed = {other.agent: outline(other, sizes, constants) for other in prerequisites(cell)}
     run = Run(Path(), sizes, prerequisite=lambda name: needed[name])

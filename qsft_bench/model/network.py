@@ -240,12 +240,14 @@ class Network(nn.Module):
     def read(self, hidden: torch.Tensor) -> dict[str, torch.Tensor]:
         """Every head's output on hidden states (..., D); not in mixed precision, since values are differences of logits."""
         with torch.autocast(hidden.device.type, enabled=False):
-            dtype = next(self.heads.parameters()).dtype
-            hidden = hidden.to(dtype)
-            found: dict[str, torch.Tensor] = {}
-            for name, head in self.heads.items():
-                found[name] = head(hidden, found["policy"]) if isinstance(head, LowRankTwin) else head(hidden)
-            return found
+            return self.through_heads(hidden.to(next(self.heads.parameters()).dtype))
+
+    def through_heads(self, hidden: torch.Tensor) -> dict[str, torch.Tensor]:
+        """`read` in whatever precision is set, on any device."""
+        found: dict[str, torch.Tensor] = {}
+        for name, head in self.heads.items():
+            found[name] = head(hidden, found["policy"]) if isinstance(head, LowRankTwin) else head(hidden)
+        return found
 
 
 class Pretrained(nn.Module):
