@@ -37,7 +37,10 @@ def hidden_at(backbone: Any, embedded: torch.Tensor, position: torch.Tensor, mas
     key, value = seen.view(batch, length, 2, heads, -1).permute(2, 0, 3, 1, 4)
 
     # Those that are read stand in a grid (B, Q); what is left over in it is thrown away.
-    cell, most = cells(position // length, batch)
+    row = position // length
+    order = row.argsort(stable=True)
+    found, most = cells(row[order], batch)
+    cell = torch.empty_like(row).index_copy(0, order, found)
     place = torch.zeros(batch * most, dtype=torch.long, device=embedded.device).index_copy(0, cell, position % length)
     read = hidden[position]
     query = (last.ln_1(read) @ weight[:, :width] + bias[:width]) * attention.scaling
@@ -53,15 +56,13 @@ def cells(row: torch.Tensor, rows: int) -> tuple[torch.Tensor, int]:
     """Where things stand in a flattened grid (rows, most) each row of which holds its own from the left on: (P,), and `most`.
 
     Args:
-        row: (P,) the row of each; those of one row keep their order.
+        row: (P,) the row of each, ascending.
         rows: how many rows the grid has.
     """
-    order = row.argsort(stable=True)
     counts = row.bincount(minlength=rows)
     most = int(counts.max())
-    column = torch.empty_like(row)
-    column[order] = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row[order]]
-    return row * most + column, most
+    before = counts.cumsum(0) - counts
+    return row * most + torch.arange(len(row), device=row.device) - before[row], most
 
 
 def _before_last(backbone: Any, hidden: torch.Tensor) -> torch.Tensor:
