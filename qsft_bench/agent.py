@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsft_bench.episode import Action, Episode
-from qsft_bench.noise import log_chances, uniform
+from qsft_bench.noise import logarithms, uniform
 from qsft_bench.spec import EnvSpec
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class KnownPolicy(Agent):
         """Exact log-probability (nats) of `actions`, shape (episodes,); -inf for a text that `act` never writes."""
         indices = np.array([self._index.get(action, -1) if isinstance(action, str) else -1 for action in actions], dtype=int)
         probabilities = self.probabilities(episodes)[np.arange(len(indices)), indices]
-        return log_chances(np.where(indices >= 0, probabilities, 0.0))
+        return logarithms(np.where(indices >= 0, probabilities, 0.0))
 
     @cached_property
     def _index(self) -> dict[str, int]:

@@ -36,12 +36,12 @@ def uniform(seeds: ArrayLike, turn: ArrayLike, token: ArrayLike = 0) -> NDArray[
     return (x >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def log_chances(chances: ArrayLike) -> NDArray[np.float64]:
-    """Natural logarithms of probabilities (N,), -inf for 0; the same bits on every machine, for they are a dataset's content.
+def logarithms(numbers: ArrayLike) -> NDArray[np.float64]:
+    """Natural logarithms of numbers from 0 on (N,), -inf for 0; the same bits on every machine, for datasets rest on them.
 
     numpy's own logarithm differs in the last bit between processors with and without AVX-512; the C library's does not.
     """
-    return np.array([math.log(chance) if chance > 0 else -math.inf for chance in np.asarray(chances, np.float64).tolist()])
+    return np.array([math.log(number) if number > 0 else -math.inf for number in np.asarray(numbers, np.float64).tolist()])
 
 
 def episode_seeds(seed: int, first: int, count: int, low: int, high: int) -> list[int]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from qsft_bench.noise import episode_seeds, log_chances, uniform
+from qsft_bench.noise import episode_seeds, logarithms, uniform
 
 WORDS = st.integers(0, 2**64 - 1)
 
@@ -49,5 +49,5 @@ def test_episode_seeds_do_not_depend_on_how_they_are_split(seed: int, first: int
 def test_logarithms_are_the_c_librarys() -> None:
     """A dataset's content holds them: numpy's own differ in the last bit between processors."""
     chances = np.random.default_rng(0).random(20_000)
-    assert log_chances(chances).tolist() == [math.log(chance) for chance in chances.tolist()]
-    assert log_chances([0.0, 1.0]).tolist() == [-math.inf, 0.0] and len(log_chances([])) == 0
+    assert logarithms(chances).tolist() == [math.log(chance) for chance in chances.tolist()]
+    assert logarithms([0.0, 1.0]).tolist() == [-math.inf, 0.0] and len(logarithms([])) == 0

@@ -17,7 +17,7 @@ from envs.alfworld.seen import Seen
 from qsft_bench.agent import Agent, tempered
 from qsft_bench.episode import Action, Episode
 from qsft_bench.errors import BenchError
-from qsft_bench.noise import log_chances, uniform
+from qsft_bench.noise import logarithms, uniform
 
 ERRORS: dict[str, float] = {"take": 0.15, "second": 0.3, "place": 0.4, "use": 0.65, "clean": 0.75, "heat": 0.75, "cool": 0.8}
 """Step of a task -> how probable it is that the data's player gets it wrong, each time it comes to it."""
@@ -60,7 +60,7 @@ class Player(Agent):
             shares = weighed[id(facts)] if id(facts) in weighed else self._shares(facts)
             written = [write_action(command, self.action) + "\n" for command in facts.admissible]
             found.append(shares[[text == action for text in written]].sum())
-        return log_chances(found)
+        return logarithms(found)
 
     def _shares(self, facts: Facts) -> NDArray[np.float64]:
         """Probability of every admissible command."""

@@ -25,7 +25,7 @@ from envs.chess.skill import LEVELS, choose, depth_of, scored_moves
 from qsft_bench.agent import Agent, tempered
 from qsft_bench.episode import Action, Episode
 from qsft_bench.errors import BenchError
-from qsft_bench.noise import log_chances, uniform
+from qsft_bench.noise import logarithms, uniform
 
 RULES = {"show_refused", "level", "moves", "endings"}  # the environments' options that concern no player
 
@@ -167,7 +167,7 @@ class BestOrAny(Player):
             known, probabilities = self.distribution(str(episode.turns[-1].observation))
             if isinstance(action, str) and action in known:
                 found[row] = probabilities[known.index(action)]
-        return log_chances(found)
+        return logarithms(found)
 
     def _distribution(self, told: str) -> tuple[list[str], NDArray[np.float64]]:
         board = read_board(told, self.observation)

@@ -20,7 +20,7 @@ from envs.webshop.pages import PARTS, WRITINGS, Format, View, plain_words
 from qsft_bench.agent import Agent, tempered
 from qsft_bench.episode import Action, Episode
 from qsft_bench.errors import BenchError
-from qsft_bench.noise import log_chances, uniform
+from qsft_bench.noise import logarithms, uniform
 
 LOOKED = {"features": 0.6, "description": 0.25, "reviews": 0.15}  # which part of an item is looked at, if any
 
@@ -276,7 +276,7 @@ class Shopper(Reader):
         if self.temperature != 1:
             return None
         found = [self.probability(episode, str(action)) for episode, action in zip(episodes, actions, strict=True)]
-        return log_chances(found)
+        return logarithms(found)
 
     def probability(self, episode: Episode, action: str) -> float:
         """The chance of `action` as the next, at temperature 1."""

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from qsft_bench.errors import BenchError
 from qsft_bench.files import atomic_directory, cache_folder, json_sha256
+from qsft_bench.noise import logarithms
 
 K1, B = 0.9, 0.4
 VERSION = 1  # of this file: another way to cut or weigh words is another index
@@ -76,7 +77,7 @@ class _LuceneIndex(bm25s.BM25):
         cells, counts = np.unique(flat * documents + np.repeat(np.arange(documents), lengths), return_counts=True)
         token, document = cells // documents, cells % documents
         frequency = np.bincount(token, minlength=size)
-        idf = np.log(1 + (documents - frequency + 0.5) / (frequency + 0.5))
+        idf = logarithms(1 + (documents - frequency + 0.5) / (frequency + 0.5))
         stored = np.array([stored_length(length) for length in lengths.tolist()])
         norm = K1 * (1 - B + B * stored / max(lengths.mean(), 1e-9))
         self.nonoccurrence_array = None
