@@ -132,7 +132,7 @@ def test_docstring_states_them() -> None:
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    sizes = replace(scale("small", SPEC), steps=300, dataset_episodes=8000, publishes=False, validation_episodes=100)
+    sizes = replace(scale("small", SPEC), steps=400, dataset_episodes=8000, publishes=False, validation_episodes=100)
     return Pipeline(
         root=tmp_path_factory.mktemp("stitching"),
         source="scratch",
