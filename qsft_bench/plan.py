@@ -235,7 +235,7 @@ def make_plan(
 def cells(spec: EnvSpec, tier: str, preset: str, agents: Sequence[str]) -> list[Cell]:
     """Those that the environment's table runs and that learn, and what they are trained after."""
     ordered: list[Cell] = []
-    for agent in agents or spec.agents:
+    for agent in agents or spec.agents_of(tier):
         if learns(agent):
             cell = Cell(agent, spec.name, tier, preset)
             ordered += [needed for needed in (*prerequisites(cell), cell) if needed not in ordered]

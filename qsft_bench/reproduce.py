@@ -319,7 +319,9 @@ def task_cells(
         records = pipeline.runs(Cell("", spec.name, tier, preset)) / "records"
         recorded = sorted({path.name.rpartition("-seed")[0] for path in records.glob("*-seed*.parquet")})
         others = [name for name in recorded if "@" not in name]
-        chosen = [name for name in dict.fromkeys([*(agents or spec.agents), *others]) if not agent_class(name).unavailable()]
+        chosen = [
+            name for name in dict.fromkeys([*(agents or spec.agents_of(tier)), *others]) if not agent_class(name).unavailable()
+        ]
         for seed in range(seeds or scale(preset, spec).training_seeds):
             cells += [Cell(agent, spec.name, tier, preset, seed) for agent in chosen if seed == 0 or learns(agent)]
     return cells

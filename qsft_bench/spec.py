@@ -22,11 +22,13 @@ class Tier:
         references: measured scores of reference players (success metrics as fractions): `random`, `behaviour` (the data),
             `greedy_behaviour` (the mode of the exact behaviour, never a learned copy), `ceiling`. A score is a number, or
             one a column.
+        agents: the agents that its table runs unless others are asked for; the environment's if empty.
     """
 
     behaviour: Mapping[str, Any]
     summary: str
     references: Mapping[str, float | Mapping[str, float]] = field(default_factory=dict)
+    agents: tuple[str, ...] = ()
 
     def references_of(self, column: str) -> dict[str, float]:
         """The reference scores in `column`."""
@@ -124,6 +126,10 @@ class EnvSpec:
             return self.tiers[name]
         except KeyError:
             raise BenchError(f"{self.name} has no tier {name!r}; it has {', '.join(self.tiers)}") from None
+
+    def agents_of(self, tier: str) -> tuple[str, ...]:
+        """The agents that the table of a tier runs."""
+        return self.tier(tier).agents or self.agents
 
     def test_task(self, seed: int) -> int | None:
         """Which of the `test_tasks` a test seed plays, or None where every seed is a task of its own."""

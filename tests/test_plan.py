@@ -13,7 +13,7 @@ from qsft_bench.cli import main
 from qsft_bench.codec import PretrainedCodec
 from qsft_bench.evaluate import Cell
 from qsft_bench.model.network import Head, Network, NetworkConfig
-from qsft_bench.plan import Constants, forward_flop, make_plan, markdown, notes, outline, render, train_stage
+from qsft_bench.plan import Constants, cells, forward_flop, make_plan, markdown, notes, outline, render, train_stage
 from qsft_bench.preset import scale
 from qsft_bench.registry import env_spec
 from tests.pretrained import save_vision_model
@@ -128,3 +128,11 @@ def test_one_step_of_every_cell_or_its_shapes() -> None:
     (sft,) = check("paper", ["stitching"], ["sft"], memory=1.0)
     assert sft.did == "forward and backward on the meta device"
     assert sft.not_done.startswith("no step: a step takes about ")
+
+
+def test_a_tier_may_name_its_agents() -> None:
+    spec = env_spec("pick_place")
+    by_tier = {tier: {cell.agent for cell in cells(spec, tier, "small", ())} for tier in spec.tiers}
+    assert by_tier["base"] - by_tier["habit"] == {"return_conditioned", "cql", "q_transformer"}
+    assert set(spec.agents_of("habit")) <= set(spec.agents) == set(spec.agents_of("base"))
+    assert {cell.agent for cell in cells(spec, "habit", "small", ("cql",))} == {"cql"}  # whoever asks gets it

@@ -35,6 +35,7 @@ SPEC = EnvSpec(
             behaviour={"noise": 0.1, "stray": 0.2, "habit": 0.62},
             summary="a noisy script that goes home over its target, 62% of the time, instead of going down; 20% random places",
             references={"random": 0.0, "behaviour": _data(0.502, 0.392), "greedy_behaviour": 0.0, "ceiling": 1.0},
+            agents=("random", "behaviour", "sft", "sft_greedy", "sft_temp", "filtered_bc", "ilql", "qsft"),
         ),
     },
     **{**COMMON, "scales": {**_SCALES, "small": {**_SCALES["small"], "tiers": ("base", "habit")}}},
