@@ -60,7 +60,7 @@ Extraction = Literal["ratio", "prob"]
 Acting = Literal["target", "online"]
 
 
-LEAST = 0.01  # and as far from 1: between them Q starts
+LEAST = 0.01  # Q starts at the mean return, but at least so far from 0 and from 1
 HALF = Training(steps=0.5, learning_rate=0.5)
 
 
