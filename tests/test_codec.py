@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,10 +12,7 @@ from qsft_bench.episode import Episode
 from qsft_bench.errors import BenchError
 from tests.examples import codec_of, finished_episodes
 
-State = Literal["transcript", "observation"]
 LEVELS = st.sampled_from(["words", "characters"])
-STATES = st.sampled_from(["transcript", "observation"])
-ROOM = st.integers(2, 60)  # tokens of a context beyond the longest action
 
 
 @given(LEVELS, st.text(max_size=60))
