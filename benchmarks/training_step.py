@@ -66,7 +66,8 @@ def measure(directory: Path) -> list[Row]:
 def _share(directory: Path) -> Row:
     """A token of Wordle from the whole dataset beside one from 1% of it: batches are read out of memory-mapped files."""
     few, many = (_Bench(directory / str(episodes), "wordle", episodes) for episodes in (EPISODES // 100, EPISODES))
-    times = [(few.step(SFT()) / few.tokens(), many.step(SFT()) / many.tokens()) for _ in range(2 * REPEATS)]
+    tokens = few.tokens(), many.tokens()
+    times = [(few.step(SFT()) / tokens[0], many.step(SFT()) / tokens[1]) for _ in range(2 * REPEATS)]
     return Row(
         f"wordle: SFT, a token from {EPISODES:,} episodes",
         f"{median(late for _, late in times) * 1e6:.1f} us",

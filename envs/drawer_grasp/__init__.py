@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from envs import register
-from envs._manipulation.declaration import COMMON
+from envs._manipulation.declaration import common
 from qsft_bench.spec import EnvSpec, Tier
 
 # `python -m envs._manipulation.calibrate drawer_grasp` measured what stands in the tiers: success of 1,000 episodes a player,
@@ -30,7 +30,7 @@ SPEC = EnvSpec(
             references={"random": 0.0, "behaviour": 0.413, "greedy_behaviour": 0.0, "ceiling": 0.998},
         ),
     },
-    **COMMON,
+    **common("base"),
 )
 
 register(SPEC.id, "envs.drawer_grasp.env:DrawerGrasp")

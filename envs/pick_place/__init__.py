@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 from envs import register
-from envs._manipulation.declaration import COMMON
+from envs._manipulation.declaration import common
 from qsft_bench.spec import EnvSpec, Tier
 
 COLUMNS = ("Pick Object", "Place Object Near Target")
-_SCALES = COMMON["scales"]
 
 
 def _data(*scores: float) -> dict[str, float]:
@@ -38,7 +37,7 @@ SPEC = EnvSpec(
             agents=("random", "behaviour", "sft", "sft_greedy", "sft_temp", "filtered_bc", "ilql", "qsft"),
         ),
     },
-    **{**COMMON, "scales": {**_SCALES, "small": {**_SCALES["small"], "tiers": ("base", "habit")}}},
+    **common("base", "habit"),
 )
 
 register(SPEC.id, "envs.pick_place.env:PickPlace")
