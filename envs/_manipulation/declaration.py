@@ -16,36 +16,37 @@ from envs._manipulation.actions import BINS
 _EPISODES: dict[str, Any] = {"codec": f"control:{BINS}", "context": 18, "options": {"bins": BINS, "image_size": 48}}
 
 
-def common(*tiers: str) -> dict[str, Any]:
-    """Keyword arguments of both specs; `tiers` are those whose columns stand in the tables of preset `small`."""
-    return {
-        "table": 3,
-        "return_range": (0.0, 1.0),
-        "value_range": (0.0, 1.0),
-        "state": "observation",
-        "discount": 0.98,  # no clock is in the picture: without it a success is worth the same however late
-        "metric": "success",
-        "random": "envs._manipulation.behaviour:Uniform",
-        "scales": {
-            "smoke": {**_EPISODES, "dataset_episodes": 20},
-            # A batch counts windows of up to 16 steps. Learned agents play some ten episodes a second.
-            "small": {
-                **{**_EPISODES, "dataset_episodes": 4_000, "steps": 2_400, "batch_size": 16, "learning_rate": 3e-3},
-                **{"evaluation_episodes": 300, "validation_episodes": 100, "curve_points": 8, "curve_episodes": 50},
-                "tiers": tiers,
-            },
-            "standard": {**_EPISODES, "dataset_episodes": 20_000},
-            # The paper's 256 bins have none for 0; one more has.
-            "paper": {
-                **{"codec": "control:257", "context": 18, "options": {"bins": 257, "image_size": 48}},
-                **{"model": "base", "dataset_episodes": 300_000},  # of RT-1's size: 28 M parameters
-            },
+# Of the tiers where imitation stays low; not trained there: CQL, Q-Transformer and return-conditioned.
+HABIT_AGENTS = ("random", "behaviour", "sft", "sft_greedy", "sft_temp", "filtered_bc", "ilql", "qsft")
+
+
+COMMON: dict[str, Any] = {  # keyword arguments of both specs
+    "table": 3,
+    "return_range": (0.0, 1.0),
+    "value_range": (0.0, 1.0),
+    "state": "observation",
+    "discount": 0.98,  # no clock is in the picture: without it a success is worth the same however late
+    "metric": "success",
+    "random": "envs._manipulation.behaviour:Uniform",
+    "scales": {
+        "smoke": {**_EPISODES, "dataset_episodes": 20},
+        # A batch counts windows of up to 16 steps. Learned agents play some ten episodes a second.
+        "small": {
+            **{**_EPISODES, "dataset_episodes": 4_000, "steps": 2_400, "batch_size": 16, "learning_rate": 3e-3},
+            **{"evaluation_episodes": 300, "validation_episodes": 100, "curve_points": 8, "curve_episodes": 50},
         },
-        "agents": (
-            *("random", "behaviour", "sft", "sft_greedy", "sft_temp", "filtered_bc", "return_conditioned"),
-            *("ilql", "cql", "q_transformer", "qsft"),
-        ),
-        "extra": "manipulation",
-        "side_by_side": 24,  # a simulator takes 28 MB; decoding for three times as many saves a fifth of the time that 8 take
-        "shard_episodes": 1_000,  # 170 MB of images when read
-    }
+        "standard": {**_EPISODES, "dataset_episodes": 20_000},
+        # The paper's 256 bins have none for 0; one more has.
+        "paper": {
+            **{"codec": "control:257", "context": 18, "options": {"bins": 257, "image_size": 48}},
+            **{"model": "base", "dataset_episodes": 300_000},  # of RT-1's size: 28 M parameters
+        },
+    },
+    "agents": (
+        *("random", "behaviour", "sft", "sft_greedy", "sft_temp", "filtered_bc", "return_conditioned"),
+        *("ilql", "cql", "q_transformer", "qsft"),
+    ),
+    "extra": "manipulation",
+    "side_by_side": 24,  # a simulator takes 28 MB; decoding for three times as many saves a fifth of the time that 8 take
+    "shard_episodes": 1_000,  # 170 MB of images when read
+}

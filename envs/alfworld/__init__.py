@@ -70,6 +70,7 @@ SPEC = EnvSpec(
                 "greedy_behaviour": 0.0,
                 "ceiling": 1.0,
             },
+            agents=("random", "behaviour", "sft", "sft_greedy", "sft_temp", "filtered_bc", "ilql", "qsft"),
         ),
     },
     scales={
@@ -79,7 +80,6 @@ SPEC = EnvSpec(
             **_SHORT,
             **{"dataset_episodes": 12_000, "steps": 1_000, "batch_size": 64, "learning_rate": 3e-3},
             **{"evaluation_episodes": 600, "validation_episodes": 60, "curve_points": 0},
-            "tiers": ("base",),
         },
         "standard": {**_SHORT, "dataset_episodes": 24_000},
         # The paper's model. An image takes 1,176 places, so that three fit: the instruction's and the two newest. An epoch.

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from envs import register
-from envs._manipulation.declaration import common
+from envs._manipulation.declaration import COMMON, HABIT_AGENTS
 from qsft_bench.spec import EnvSpec, Tier
 
 # `python -m envs._manipulation.calibrate drawer_grasp` measured what stands in the tiers: success of 1,000 episodes a player,
@@ -28,9 +28,10 @@ SPEC = EnvSpec(
             behaviour={"noise": 0.1, "stray": 0.2, "habit": 0.53},
             summary="a noisy script that goes home over its target, 53% of the time, instead of going down; 20% random places",
             references={"random": 0.0, "behaviour": 0.413, "greedy_behaviour": 0.0, "ceiling": 0.998},
+            agents=HABIT_AGENTS,
         ),
     },
-    **common("base"),
+    **COMMON,
 )
 
 register(SPEC.id, "envs.drawer_grasp.env:DrawerGrasp")

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from envs import register
-from envs._manipulation.declaration import common
+from envs._manipulation.declaration import COMMON, HABIT_AGENTS
 from qsft_bench.spec import EnvSpec, Tier
 
 COLUMNS = ("Pick Object", "Place Object Near Target")
@@ -34,10 +34,10 @@ SPEC = EnvSpec(
             behaviour={"noise": 0.1, "stray": 0.2, "habit": 0.62},
             summary="a noisy script that goes home over its target, 62% of the time, instead of going down; 20% random places",
             references={"random": 0.0, "behaviour": _data(0.502, 0.392), "greedy_behaviour": 0.0, "ceiling": 1.0},
-            agents=("random", "behaviour", "sft", "sft_greedy", "sft_temp", "filtered_bc", "ilql", "qsft"),
+            agents=HABIT_AGENTS,
         ),
     },
-    **common("base", "habit"),
+    **COMMON,
 )
 
 register(SPEC.id, "envs.pick_place.env:PickPlace")
