@@ -40,6 +40,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from baselines._by_env import CHESS, LONG
@@ -254,7 +255,7 @@ class QSFT(TokenAgent):
         real = outputs[network]["policy"]
         if self.config.leftover == "shadow":
             shadow = outputs[network]["shadow"]
-            total = torch.logaddexp(real.logsumexp(-1, keepdim=True), shadow.logsumexp(-1, keepdim=True))
+            total = _log_total(real, shadow)[..., None]
             real, shadow = of(real), of(shadow)
             return torch.logaddexp(real, shadow) - total, real - total, torch.sigmoid(real - shadow)
         log_p = of(F.log_softmax(real, -1))
@@ -310,12 +311,10 @@ def weighted_cross_entropy(
         dummy: the id that takes the rest where `leftover` is `dummy`.
     """
     logits = out["policy"]
-    taken = logits.gather(-1, action[:, None]).squeeze(-1)
     if leftover == "shadow":
-        shadow = out["shadow"]
-        total = torch.logaddexp(logits.logsumexp(-1), shadow.logsumexp(-1))
-        rest = shadow.gather(-1, action[:, None]).squeeze(-1)
-    elif leftover == "dummy":
+        return _SplitCrossEntropy.apply(logits, out["shadow"], action, weight)
+    taken = logits.gather(-1, action[:, None]).squeeze(-1)
+    if leftover == "dummy":
         total = logits.logsumexp(-1)
         rest = logits[:, dummy]
     elif leftover == "uniform":
@@ -324,6 +323,37 @@ def weighted_cross_entropy(
     else:
         raise BenchError(f"unknown leftover {leftover!r}; known: shadow, dummy, uniform")
     return total - weight * taken - (1 - weight) * rest
+
+
+class _SplitCrossEntropy(torch.autograd.Function):
+    """-[w log p(a) + (1 - w) log p(shadow of a)] (K,) over 2V classes, from logits (K, V), shadow (K, V), a (K,) and w (K,).
+
+    What torch would derive goes three times as often through (K, V) numbers on the way back, a fifth of the step of a model
+    with 50,000 tokens. The gradients are p - (w where a) and, of the shadow, p - (1 - w where a).
+    """
+
+    @staticmethod
+    def forward(context: Any, logits: torch.Tensor, shadow: torch.Tensor, action: torch.Tensor, weight: torch.Tensor) -> Any:
+        total, at, weight = _log_total(logits, shadow), action[:, None], weight.to(logits.dtype)
+        context.save_for_backward(logits, shadow, total, at, weight)
+        taken, rest = logits.gather(-1, at).squeeze(-1), shadow.gather(-1, at).squeeze(-1)
+        return total - weight * taken - (1 - weight) * rest
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, upstream: torch.Tensor) -> Any:
+        logits, shadow, total, at, weight = context.saved_tensors
+
+        def gradient(of: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+            probability = (of - total[:, None]).exp_()
+            return probability.scatter_add_(-1, at, -share[:, None]).mul_(upstream[:, None])
+
+        return gradient(logits, weight), gradient(shadow, 1 - weight), None, None
+
+
+def _log_total(logits: torch.Tensor, shadow: torch.Tensor) -> torch.Tensor:
+    """log sum_a [exp(logits) + exp(shadow)], (...) from (..., V) each."""
+    return torch.logaddexp(logits.logsumexp(-1), shadow.logsumexp(-1))
 
 
 def backup_value(log_pi: torch.Tensor, q: torch.Tensor, inside: torch.Tensor, backup: Backup, soft: float) -> torch.Tensor:

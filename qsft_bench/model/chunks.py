@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch.utils.checkpoint import checkpoint
 
-LOGITS = 2**24  # numbers in one (rows, V) tensor: 64 MiB in single precision
+LOGITS = 7 * 2**20  # numbers in one (rows, V) tensor: 28 MiB; from 32 on, glibc maps and clears new memory for every tensor
 
 
 def in_chunks(

@@ -176,6 +176,27 @@ def test_weighted_cross_entropy_by_hand(leftover: Any, expected: float) -> None:
     assert float(weighted_cross_entropy(shifted, action, torch.ones(1), leftover)) == pytest.approx(LN2, rel=1e-5)  # Eq. 2
 
 
+def test_the_gradient_of_the_split_cross_entropy_is_the_one_that_torch_derives() -> None:
+    drawn = torch.Generator().manual_seed(0)
+    logits, shadow = (5 * torch.randn(6, 9, generator=drawn, dtype=torch.float64) for _ in range(2))
+    logits[0, 3], shadow[1, 4] = 800.0, -800.0
+    action = torch.tensor([3, 4, 0, 8, 8, 2])
+    weight, upstream = torch.tensor([0.0, 1.0, 0.25, 0.5, 0.9, 1.0]), torch.tensor([1.0, 2.0, 0.0, -1.0, 0.1, 1e6])
+
+    def gradients(loss: Any) -> list[torch.Tensor]:
+        inputs = [logits.clone().requires_grad_(), shadow.clone().requires_grad_()]
+        return [loss(*inputs).detach(), *torch.autograd.grad((loss(*inputs) * upstream).sum(), inputs)]
+
+    def plain(logits: torch.Tensor, shadow: torch.Tensor) -> torch.Tensor:
+        log_p = torch.cat([logits, shadow], -1).log_softmax(-1)
+        taken, rest = (log_p.gather(-1, at[:, None]).squeeze(-1) for at in (action, action + logits.shape[-1]))
+        return -weight * taken - (1 - weight) * rest
+
+    found = gradients(lambda a, b: weighted_cross_entropy({"policy": a, "shadow": b}, action, weight, "shadow"))
+    for ours, wanted in zip(found, gradients(plain), strict=True):
+        torch.testing.assert_close(ours, wanted)
+
+
 def test_an_unknown_leftover_or_backup_is_named() -> None:
     with pytest.raises(BenchError, match="'rest'; known: shadow, dummy, uniform"):
         weighted_cross_entropy(LN_P["shadow"], torch.tensor([0]), torch.ones(1), "rest")  # type: ignore[arg-type]
