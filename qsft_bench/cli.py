@@ -560,6 +560,54 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Calibrate:
+    """Measure what scripted players score in an environment, beside what its tiers declare; or find a behaviour's setting."""
+
+    env: str
+    """Environment."""
+    tier: tuple[str, ...] = ()
+    """Only these tiers."""
+    preset: str = "small"
+    """Whose environment options the players get."""
+    episodes: int = 1_000
+    """Dataset seeds that each of them plays, the first ones."""
+    temperatures: tuple[float, ...] = ()
+    """Temperatures at which the exact behaviour plays besides: what its imitation could reach at best."""
+    find: str = ""
+    """Find the value of this setting of the behaviour, one tier's, with which the data score `--target` on average."""
+    target: float = 0.0
+    """A mean score."""
+    between: tuple[float, float] = (0.0, 1.0)
+    """Where to look for it."""
+
+    def run(self) -> None:
+        from rich.table import Table
+
+        from qsft_bench.calibrate import calibrated, measure
+        from qsft_bench.preset import scale
+        from qsft_bench.registry import env_spec
+
+        spec = env_spec(self.env)
+        options, tiers = scale(self.preset, spec).options, self.tier or tuple(spec.tiers)
+        if not 1 <= self.episodes <= len(spec.dataset_seeds):
+            raise BenchError(f"--episodes {self.episodes} must be at least 1")
+        if self.find:
+            if len(tiers) != 1:
+                raise BenchError(f"--find needs one tier: --tier {' or '.join(tiers)}")
+            found = calibrated(spec, tiers[0], options, self.find, self.target, self.between, self.episodes)
+            print(f"{spec.name}, {tiers[0]}: {self.find}={found:.4f} scores {self.target:g}")
+            return
+        table = Table("Tier", "Column", "Player")
+        for title in ("Score", "Standard error", "Episodes", "Declared"):
+            table.add_column(title, justify="right")
+        for each in measure(spec, tiers, options, self.episodes, self.temperatures):
+            declared = "" if each.declared is None else f"{each.declared:.3f}{' (differs)' if each.differs else ''}"
+            row = (each.tier, each.column, each.player, f"{each.mean:.3f}", f"{each.error:.3f}", str(each.episodes), declared)
+            table.add_row(*row)
+        _print(table)
+
+
+@dataclass(frozen=True)
 class Play:
     """Play an environment yourself, in the terminal; where it can be drawn, a picture of every turn is saved."""
 
@@ -865,6 +913,7 @@ VERBS = {
     "figure": _options_class(FigureVerb),
     "plan": _options_class(PlanVerb),
     "check": _options_class(Check),
+    "calibrate": _options_class(Calibrate),
     "play": _options_class(Play),
     "doctor": _plain(doctor),
 }

@@ -21,14 +21,16 @@ class Tier:
         summary: one line for people.
         references: measured scores of reference players (success metrics as fractions): `random`, `behaviour` (the data),
             `greedy_behaviour` (the mode of the exact behaviour, never a learned copy), `ceiling`. A score is a number, or
-            one a column.
+            one a column; `qsft-bench calibrate` measures them.
         agents: the agents that its table runs unless others are asked for; the environment's if empty.
+        mode: keyword arguments that, over those of `behaviour`, make it take its likeliest action; None where none do.
     """
 
     behaviour: Mapping[str, Any]
     summary: str
     references: Mapping[str, float | Mapping[str, float]] = field(default_factory=dict)
     agents: tuple[str, ...] = ()
+    mode: Mapping[str, Any] | None = None
 
     def references_of(self, column: str) -> dict[str, float]:
         """The reference scores in `column`."""

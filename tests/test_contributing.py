@@ -16,6 +16,7 @@ from gymnasium.utils.env_checker import check_env
 
 import baselines
 import envs
+from qsft_bench.calibrate import calibrated
 from qsft_bench.cli import main
 from qsft_bench.evaluate import Cell, read_records
 from qsft_bench.pipeline import Pipeline
@@ -106,6 +107,7 @@ def test_its_players(checkout: Path) -> None:
     informed, random = (play_episodes(player, spec, {}, seeds) for player in (always, never))
     assert np.mean([episode.total_return for episode in informed]) > np.mean([episode.total_return for episode in random]) + 0.5
     assert [turn.log_likelihood for turn in random[0].turns[:-1]] == pytest.approx([np.log(1 / 9)] * random[0].length)
+    assert 0 < calibrated(spec, "base", {}, "knowing", -2.5, (0.0, 1.0), 100) < 1
     for episode in informed:
         for turn, following in zip(episode.turns, episode.turns[1:], strict=False):
             hot = following.observation == "hot\n"  # so a number that fits is at most 2 away

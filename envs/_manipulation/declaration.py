@@ -4,6 +4,8 @@ The mode of the exact behaviour (`greedy_behaviour` of their tiers) is known wit
 noise: noise is centred on it, and before either way-point more than half of the episodes (54% to 68%) go to the same one, while
 random ones are spread over an area. In `habit` more than half of the actions over the target are one and the same, to go home:
 whoever always takes the likeliest goes there and back until the horizon.
+
+`qsft-bench calibrate --find stray` (or `habit`) finds with which share the data succeed 40% of the time.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ _EPISODES: dict[str, Any] = {"codec": f"control:{BINS}", "context": 18, "options
 # Of the tiers where imitation stays low; not trained there: CQL, Q-Transformer and return-conditioned.
 HABIT_AGENTS = ("random", "behaviour", "sft", "sft_greedy", "sft_temp", "filtered_bc", "ilql", "qsft")
 
+
+MODE = {"noise": 0.0, "stray": 0.0}
 
 COMMON: dict[str, Any] = {  # keyword arguments of both specs
     "table": 3,

@@ -21,7 +21,7 @@ def _scores(*scores: float) -> dict[str, float]:
     return dict(zip(COLUMNS.values(), scores, strict=True))
 
 
-# `python -m envs.alfworld.calibrate --episodes 600` measured what stands in the tiers (the modes: --episodes 240), each column
+# `qsft-bench calibrate --env alfworld --episodes 600` measures what stands in the tiers, each column
 # within .1. In all, the data of `base` win 33% and those of `habit` 34%, each within 4%.
 _RANDOM = _scores(0.021, 0.008, 0.0, 0.0, 0.0, 0.0)
 
@@ -53,6 +53,7 @@ SPEC = EnvSpec(
     tiers={
         "base": Tier(
             behaviour={"errors": 1.0, "slip": 0.03},
+            mode={"temperature": 0.0},
             summary="a player that has read the texts and gets steps wrong, most of all to heat, clean and cool",
             references={
                 "random": _RANDOM,
@@ -63,6 +64,7 @@ SPEC = EnvSpec(
         ),
         "habit": Tier(
             behaviour={"errors": 0.22, "slip": 0.03, "habit": 0.55},
+            mode={"temperature": 0.0},
             summary="fewer errors, but 55% of the time it only looks about where it would take the object",
             references={
                 "random": _RANDOM,

@@ -111,8 +111,7 @@ class BestOrAny(Player):
     h     = habit where White's king stands on a light square, else 0
     ```
 
-    Acting draws from pi^(1/temperature). By default it is uniformly random play, which needs no engine; with best=1 it is the
-    strong player.
+    Acting draws from pi^(1/temperature). By default it is uniformly random play, which needs no engine.
 
     Args:
         best: probability of the engine's best move.
@@ -184,6 +183,13 @@ class BestOrAny(Player):
             weights = np.concatenate([weights * (1 - self.illegal), np.full(len(refused), self.illegal / len(refused))])
             actions += refused
         return [intern(action) for action in actions], tempered(weights, self.temperature)
+
+
+class Strong(BestOrAny):
+    """The ceiling: the engine's best move at a depth of eight plies."""
+
+    def __init__(self, observation: ObservationFormat = "lmrl", action: ActionFormat = "lmrl", **rules: Any) -> None:
+        super().__init__(observation, action, best=1.0, depth=8, **rules)
 
 
 def has_habit(board: chess.Board) -> bool:

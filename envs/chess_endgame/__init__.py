@@ -16,8 +16,7 @@ _THREE: dict[str, Any] = {
     "constrained": True,  # to legal moves: where all plays end in repeated refusals, nothing is learned of how to win
 }
 
-# `envs.chess_endgame.calibrate` measures what stands in the tiers: 1,500 to 3,000 games a player, 95% intervals within .04;
-# the ceiling is the engine at depth 9, 100 games, within .05.
+# `qsft-bench calibrate --env chess_endgame --episodes 1500` measures what stands in the tiers, 95% intervals within .04.
 SPEC = EnvSpec(
     name="chess_endgame",
     id="qsft_bench/ChessEndgame-v0",
@@ -32,15 +31,18 @@ SPEC = EnvSpec(
     metric="return",
     behaviour="envs.chess.behaviour:BestOrAny",
     random="envs.chess.behaviour:BestOrAny",  # with nothing mixed in
+    solver="envs.chess.behaviour:Strong",
     tiers={
         "base": Tier(
             behaviour={"best": 0.7, "illegal": 0.01},
+            mode={"temperature": 0.0},
             summary="70% the engine's best move at depth 5, 1% an illegal one, else any legal one",
             references={"random": 0.005, "behaviour": 0.2, "greedy_behaviour": 0.673, "ceiling": 0.94},
         ),
         # Here the exact behaviour at its best temperature (.7, of 1, .7, .5 and 0) reaches .475.
         "habit": Tier(
             behaviour={"best": 0.9, "habit": 0.48, "illegal": 0.01},
+            mode={"temperature": 0.0},
             summary="90% the best move, but with White's king on a light square 42%, and 48% an idle one; 1% illegal",
             references={"random": 0.005, "behaviour": 0.173, "greedy_behaviour": 0.065, "ceiling": 0.94},
         ),

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 from envs import register
-from envs._manipulation.declaration import COMMON, HABIT_AGENTS
+from envs._manipulation.declaration import COMMON, HABIT_AGENTS, MODE
 from qsft_bench.spec import EnvSpec, Tier
 
-# `python -m envs._manipulation.calibrate drawer_grasp` measured what stands in the tiers: success of 1,000 episodes a player,
-# within .031.
+# `qsft-bench calibrate --env drawer-grasp --episodes 1000` measured what stands in the tiers, within .031.
 SPEC = EnvSpec(
     name="drawer_grasp",
     id="qsft_bench/DrawerGrasp-v0",
@@ -21,6 +20,7 @@ SPEC = EnvSpec(
     tiers={
         "base": Tier(
             behaviour={"noise": 0.1, "stray": 0.63},
+            mode=MODE,
             summary="a noisy script; in 63% of the episodes it hooks or grasps at a random place",
             references={"random": 0.0, "behaviour": 0.395, "greedy_behaviour": 0.998, "ceiling": 0.998},
         ),
@@ -29,6 +29,7 @@ SPEC = EnvSpec(
             summary="a noisy script that goes home over its target, 53% of the time, instead of going down; 20% random places",
             references={"random": 0.0, "behaviour": 0.413, "greedy_behaviour": 0.0, "ceiling": 0.998},
             agents=HABIT_AGENTS,
+            mode={**MODE, "habit": 1.0},
         ),
     },
     **COMMON,

@@ -59,6 +59,7 @@ SPEC = EnvSpec(
     tiers={
         "base": Tier(
             behaviour={"gate": 0.35, "hall": 0.65, "noise": 0.1},
+            mode={"gate": 0.0, "hall": 0.0, "noise": 0.0},  # the decoy, also in the hall, where nothing tells what came before
             summary="the right door at the gate (35%) or, after a wrong one, in the hall (65%); else mostly the decoy",
             references={"random": 0.5, "behaviour": 0.85345, "greedy_behaviour": 0.4, "ceiling": 1.6},
         )

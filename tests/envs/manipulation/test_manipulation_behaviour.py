@@ -15,7 +15,6 @@ from qsft_bench.control import dequantise, quantise
 from qsft_bench.episode import Episode, Turn
 from qsft_bench.errors import BenchError
 from qsft_bench.registry import attribute
-from qsft_bench.rollout import play_episodes
 from qsft_bench.spec import EnvSpec
 
 SCRIPTS = (PickPlaceScript, DrawerGraspScript)
@@ -120,22 +119,3 @@ def test_the_declared_players_take_what_the_declaration_gives(spec: EnvSpec) -> 
         assert player.choose(0, 0, OVER[type(player)]).shape == (SIZE,)  # type: ignore[index]
         assert abs(tier.references_of(spec.columns[-1])["behaviour"] - 0.40) <= 0.03
     assert isinstance(attribute(spec.random)(), Uniform)
-
-
-@pytest.mark.nightly
-@pytest.mark.parametrize("tier", ["base", "habit"])
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
-def test_references_are_measured_scores(spec: EnvSpec, tier: str) -> None:
-    pytest.importorskip("pybullet")
-    make, declared = attribute(spec.behaviour), spec.tier(tier)
-    players = {
-        "random": Uniform(),
-        "behaviour": make(**declared.behaviour),
-        "greedy_behaviour": make(habit=1.0) if tier == "habit" else make(),
-        "ceiling": attribute(spec.solver)(),
-    }
-    references = declared.references_of(spec.columns[-1])
-    assert set(references) == set(players)
-    for name, player in players.items():
-        success = [episode.success for episode in play_episodes(player, spec, {"image_size": 1}, range(2**33, 2**33 + 300))]
-        assert np.mean(success) == pytest.approx(references[name], abs=4 * 0.5 / 300**0.5), name

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from envs.webshop import SPEC
-from envs.webshop.behaviour import RandomShopper, Reader, Shopper, Solver, fit, understand, ways_to_keep
+from envs.webshop.behaviour import Reader, Shopper, fit, understand, ways_to_keep
 from envs.webshop.env import WebShop
 from envs.webshop.pages import WRITINGS
 from qsft_bench.episode import Episode, Turn
@@ -171,15 +171,9 @@ def test_instructions_are_understood() -> None:
     assert understand(("something", "else")).kind == frozenset()
 
 
-def test_scores_are_those_of_the_tiers() -> None:
-    assert mean(RandomShopper(**COMPACT)) < 0.1
-    assert mean(Solver(**COMPACT)) > 0.9
-    for name, tier in SPEC.tiers.items():
-        references = tier.references_of("Score")
-        for key, temperature in (("behaviour", 1.0), ("greedy_behaviour", 0.0)):
-            found = mean(Shopper(**COMPACT, **tier.behaviour, temperature=temperature))
-            assert found == pytest.approx(references[key], abs=0.05), (name, key)
-    assert SPEC.tier("habit").references_of("Score")["greedy_behaviour"] < references["behaviour"] - 0.08
+def test_imitation_of_the_habit_stays_below_its_data() -> None:
+    references = SPEC.tier("habit").references_of("Score")
+    assert references["greedy_behaviour"] < references["behaviour"] - 0.08
 
 
 def test_the_data_has_every_score_and_some_long_visits() -> None:

@@ -69,7 +69,7 @@ def test_every_instruction_can_be_fulfilled() -> None:
 
 
 def test_its_difficulty() -> None:
-    """A first-result buyer about .5, the best of the first ten about .95 (calibrate.py prints both)."""
+    """A first-result buyer about .5, the best of the first ten about .95 (`python -m envs.webshop.difficulty` prints both)."""
     shop = load_catalogue()
     first, ten = [], []
     for goal in shop.goals[300:700]:
