@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from qsft_bench.cli import VERBS, _own_defaults, main
+from qsft_bench.cli import VERBS, main
+from qsft_bench.cli.agents import own_defaults
 from qsft_bench.dataset.store import EpisodeDataset
 from qsft_bench.registry import env_spec
 from tests.examples import TINY, control_data, control_episode
@@ -44,7 +45,7 @@ def test_any_option_of_an_environment_can_be_set(capsys: pytest.CaptureFixture[s
         main(["eval", *words, "--scale.options.rules", "official", "--help"])
     assert "--scale.options.rules STR" in capsys.readouterr().out
     spec = env_spec("wordle")
-    assert _own_defaults(spec, {"action": "word"}, ["--scale.options.rules", "official", "--scale.options.action=word"]) == {
+    assert own_defaults(spec, {"action": "word"}, ["--scale.options.rules", "official", "--scale.options.action=word"]) == {
         "rules": "lmrl"
     }
     assert refused(capsys, ["eval", *words, "--scale.options.rule", "x"]).startswith("unknown option")
