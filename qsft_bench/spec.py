@@ -10,6 +10,8 @@ from typing import Any, Literal
 from qsft_bench.errors import BenchError
 
 AGENTS = ("random", "behaviour", "react", "sft", "sft_greedy", "sft_temp", "filtered_bc", "return_conditioned", "ilql", "qsft")
+# A prompted model reads no data; return-conditioned learning was not trained on habit tiers yet.
+HABIT_AGENTS = tuple(name for name in AGENTS if name not in ("react", "return_conditioned"))
 
 
 @dataclass(frozen=True)

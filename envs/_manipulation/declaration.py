@@ -18,10 +18,6 @@ from envs._manipulation.actions import BINS
 _EPISODES: dict[str, Any] = {"codec": f"control:{BINS}", "context": 18, "options": {"bins": BINS, "image_size": 48}}
 
 
-# Of the tiers where imitation stays low; not trained there: CQL, Q-Transformer and return-conditioned.
-HABIT_AGENTS = ("random", "behaviour", "sft", "sft_greedy", "sft_temp", "filtered_bc", "ilql", "qsft")
-
-
 MODE = {"noise": 0.0, "stray": 0.0}
 
 COMMON: dict[str, Any] = {  # keyword arguments of both specs

@@ -14,7 +14,7 @@ from typing import Any
 
 from envs import register
 from envs.alfworld.games import COLUMNS
-from qsft_bench.spec import AGENTS, EnvSpec, Tier
+from qsft_bench.spec import AGENTS, HABIT_AGENTS, EnvSpec, Tier
 
 
 def _scores(*scores: float) -> dict[str, float]:
@@ -72,7 +72,7 @@ SPEC = EnvSpec(
                 "greedy_behaviour": 0.0,
                 "ceiling": 1.0,
             },
-            agents=("random", "behaviour", "sft", "sft_greedy", "sft_temp", "filtered_bc", "ilql", "qsft"),
+            agents=HABIT_AGENTS,
         ),
     },
     scales={

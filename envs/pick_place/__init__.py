@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from envs import register
-from envs._manipulation.declaration import COMMON, HABIT_AGENTS, MODE
-from qsft_bench.spec import EnvSpec, Tier
+from envs._manipulation.declaration import COMMON, MODE
+from qsft_bench.spec import HABIT_AGENTS, EnvSpec, Tier
 
 COLUMNS = ("Pick Object", "Place Object Near Target")
 

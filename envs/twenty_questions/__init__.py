@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from envs import register
-from qsft_bench.spec import AGENTS, EnvSpec, Tier
+from qsft_bench.spec import AGENTS, HABIT_AGENTS, EnvSpec, Tier
 
 # One word a question and one for its answer, bound to what was asked: what models trained from scratch on two cores can learn
 # from. A row is at most 42 tokens: an opening of three, twenty questions and nineteen answers.
@@ -46,6 +46,7 @@ SPEC = EnvSpec(
             mode={"temperature": 0.0},
             summary="30% the list's next question (a bad habit), 31% open questions, else any; the same mean return",
             references={"random": _RANDOM, "behaviour": -17.301, "greedy_behaviour": -19.380, "ceiling": _CEILING},
+            agents=HABIT_AGENTS,
         ),
     },
     scales={
@@ -56,7 +57,6 @@ SPEC = EnvSpec(
             "steps": 5_000,
             "batch_size": 256,
             "learning_rate": 1e-2,
-            "tiers": ("base",),
         },
         "standard": {**_BOUND, "dataset_episodes": 1_000_000},
         "paper": {"codec": "words", "context": 384, "dataset_episodes": 100_000},
