@@ -173,7 +173,7 @@ def test_clustered_episodes_widen_the_interval() -> None:
     shared = table1(play("qsft", "Wordle", scores).assign(cluster=[0, 0, 0, 1, 1, 1, 2, 2, 2])).intervals[0]
     assert shared.high - shared.low > alone.high - alone.low
     text = markdown(table1(play("qsft", "Wordle", scores).assign(cluster=[0, 0, 0, 1, 1, 1, 2, 2, 2])))
-    assert "Wordle: its episodes are of 3 tasks, and its intervals run over tasks (t)." in text
+    assert "Wordle: episodes are of 3 tasks a column, and intervals run over tasks (t)." in text
     assert "tasks" not in markdown(table1(play("qsft", "Wordle", scores)))
 
 
