@@ -567,8 +567,8 @@ def _caption(table: Table) -> list[str]:
         lines.append(f"Intervals run {episodes}.")
     grouped = {cell.column: cell.interval.clusters for cell in table.cells if cell.interval and cell.interval.clusters}
     for clusters in dict.fromkeys(grouped.values()):
-        names = ", ".join(name for name, number in grouped.items() if number == clusters)
-        lines.append(f"{names}: episodes are of {clusters} tasks a column, and intervals run over tasks (t).")
+        of = ", ".join(name for name, number in grouped.items() if number == clusters)
+        lines.append(f"{of}: episodes are of {clusters} tasks a column, and intervals run over tasks (t).")
     if any(math.isnan(found.low) for found in table.intervals):
         lines.append("Where ? stands, one value, or values all equal, show no spread and give no interval.")
     return lines
