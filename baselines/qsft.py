@@ -328,8 +328,8 @@ def weighted_cross_entropy(
 class _SplitCrossEntropy(torch.autograd.Function):
     """-[w log p(a) + (1 - w) log p(shadow of a)] (K,) over 2V classes, from logits (K, V), shadow (K, V), a (K,) and w (K,).
 
-    What torch would derive goes three times as often through (K, V) numbers on the way back, a fifth of the step of a model
-    with 50,000 tokens. The gradients are p - (w where a) and, of the shadow, p - (1 - w where a).
+    What torch would derive goes three times as often through (K, V) numbers on the way back. The gradients are p - (w where a)
+    and, of the shadow, p - (1 - w where a).
     """
 
     @staticmethod

@@ -17,8 +17,7 @@ from envs._manipulation.actions import BINS
 # A row is 18 tokens: <bos>, eight of the image, one of the numbers, eight of the action.
 _EPISODES: dict[str, Any] = {"codec": f"control:{BINS}", "context": 18, "options": {"bins": BINS, "image_size": 48}}
 
-
-MODE = {"noise": 0.0, "stray": 0.0}
+MODE = {"noise": 0.0, "stray": 0.0}  # `Tier.mode`; in `habit` with the habit whenever there is one
 
 COMMON: dict[str, Any] = {  # keyword arguments of both specs
     "table": 3,

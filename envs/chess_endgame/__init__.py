@@ -16,7 +16,8 @@ _THREE: dict[str, Any] = {
     "constrained": True,  # to legal moves: where all plays end in repeated refusals, nothing is learned of how to win
 }
 
-# `qsft-bench calibrate --env chess_endgame --episodes 1500` measures what stands in the tiers, 95% intervals within .04.
+# `qsft-bench calibrate --env chess_endgame --episodes 1500` measures what stands in the tiers, 95% intervals within .04; the
+# ceiling stands as the engine at depth 9 had it in 100 games, within .05.
 SPEC = EnvSpec(
     name="chess_endgame",
     id="qsft_bench/ChessEndgame-v0",
