@@ -57,7 +57,6 @@ SPEC = EnvSpec(
             "steps": 5_000,
             "batch_size": 256,
             "learning_rate": 1e-2,
-            "tiers": ("base",),
         },
         "standard": {**_BOUND, "dataset_episodes": 1_000_000},
         "paper": {"codec": "words", "context": 384, "dataset_episodes": 100_000},
