@@ -82,10 +82,11 @@ class ILQL(TokenAgent):
         return ["policy", "value"]
 
     def loss(self, batch: TokenBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        out = self._taken("value", batch)
+        out, target = self._taken("value", batch), self.networks["value_target"]
         with torch.no_grad():
-            target = self._taken("value_target", batch)
-        terms = ilql_terms(out, target, batch, self.config.expectile)
+            hidden = target.at(batch)
+            q = [target.read_one(name, hidden, batch.action) for name in ("q1", "q2")]
+        terms = ilql_terms(out, q, batch, self.config.expectile)
         loss = terms["loss_q"] + terms["loss_v"] + self.config.cql_weight * terms["loss_cql"]
         return loss, {name: value.detach() for name, value in terms.items()} | {"value": out.v.detach().mean()}
 
@@ -129,9 +130,9 @@ def taken(out: Mapping[str, torch.Tensor], action: torch.Tensor) -> Taken:
     return Taken(q1, q2, out["v"].squeeze(-1), cql1, cql2)
 
 
-def ilql_terms(out: Taken, target: Taken, batch: TokenBatch, expectile: float) -> dict[str, torch.Tensor]:
-    """Eq. 1-3 from what the network and its target say of the tokens taken."""
-    error = torch.minimum(target.q1, target.q2) - out.v
+def ilql_terms(out: Taken, target: Sequence[torch.Tensor], batch: TokenBatch, expectile: float) -> dict[str, torch.Tensor]:
+    """Eq. 1-3 from what the network says of the tokens taken; its target says Q1 and Q2, (K,) each."""
+    error = torch.minimum(target[0], target[1]) - out.v
     loss_v = batch.mean(torch.where(error > 0, expectile, 1 - expectile) * error.square())
     backup = batch.reward + batch.discount * batch.next_value(out.v.detach())
     loss_q = batch.mean((backup - out.q1).square()) + batch.mean((backup - out.q2).square())

@@ -47,7 +47,7 @@ from baselines._by_env import CHESS, LONG
 from qsft_bench.codec import DUMMY
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.errors import BenchError
-from qsft_bench.model.chunks import in_chunks
+from qsft_bench.model.chunks import cached, in_chunks
 from qsft_bench.model.decoder import Outputs
 from qsft_bench.model.network import Head, frozen_copy, polyak
 from qsft_bench.model.reading import cells
@@ -169,17 +169,15 @@ class QSFT(TokenAgent):
     def loss(self, batch: TokenBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         with torch.no_grad():
             weight, metrics = self.target(batch)
-        network = self.networks["value"]
 
-        def at(hidden: torch.Tensor, action: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor]:
-            out = network.read(hidden)
-            return (weighted_cross_entropy(out, action, weight, self.config.leftover, self.codec.dummy),)
+        def at(out: Mapping[str, torch.Tensor], action: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+            return weighted_cross_entropy(out, action, weight, self.config.leftover, self.codec.dummy)
 
-        (loss,) = in_chunks(at, network.at(batch), batch.action, weight, width=self.codec.outputs)
+        loss = self.mean_loss(batch, "value", at, batch.action, weight)
         metrics["weight"] = weight.mean()
         metrics["weight_at_0"] = (weight <= 0).float().mean()
         metrics["weight_at_1"] = (weight >= 1).float().mean()
-        return batch.mean(loss), metrics
+        return loss, metrics
 
     def target(self, batch: TokenBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """w = clip(r + gamma V(s'), 0, 1) for every action token, (K,)."""
@@ -213,8 +211,18 @@ class QSFT(TokenAgent):
         hidden = [self.networks[name].at(batch) for name in names]
 
         def at(*rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            outputs = {name: self.networks[name].read(found) for name, found in zip(names, rows, strict=False)}
-            return function(outputs, *rows[len(names) :])
+            logits = {
+                (name, head): output
+                for name, found in zip(names, rows, strict=False)
+                for head, output in self.networks[name].read(found).items()
+            }
+            parts = []
+            for part in cached(*logits.values(), *rows[len(names) :]):
+                outputs: dict[str, dict[str, torch.Tensor]] = {name: {} for name in names}
+                for (name, head), output in zip(logits, part, strict=False):
+                    outputs[name][head] = output
+                parts.append(function(outputs, *part[len(logits) :]))
+            return tuple(map(torch.cat, zip(*parts, strict=True)))
 
         return in_chunks(at, *hidden, *columns, width=self.codec.outputs)
 
@@ -328,27 +336,29 @@ def weighted_cross_entropy(
 class _SplitCrossEntropy(torch.autograd.Function):
     """-[w log p(a) + (1 - w) log p(shadow of a)] (K,) over 2V classes, from logits (K, V), shadow (K, V), a (K,) and w (K,).
 
-    What torch would derive goes three times as often through (K, V) numbers on the way back. The gradients are p - (w where a)
-    and, of the shadow, p - (1 - w where a).
+    What torch would derive takes every exponential three times, and goes three times as often through (K, V) numbers on the way
+    back. The gradients are p - (w where a) and, of the shadow, p - (1 - w where a).
     """
 
     @staticmethod
     def forward(context: Any, logits: torch.Tensor, shadow: torch.Tensor, action: torch.Tensor, weight: torch.Tensor) -> Any:
-        total, at, weight = _log_total(logits, shadow), action[:, None], weight.to(logits.dtype)
-        context.save_for_backward(logits, shadow, total, at, weight)
+        at, weight = action[:, None], weight.to(logits.dtype)
         taken, rest = logits.gather(-1, at).squeeze(-1), shadow.gather(-1, at).squeeze(-1)
-        return total - weight * taken - (1 - weight) * rest
+        if not any(context.needs_input_grad):
+            return _log_total(logits, shadow) - weight * taken - (1 - weight) * rest
+        most = torch.maximum(logits.amax(-1, keepdim=True), shadow.amax(-1, keepdim=True))
+        p, p_shadow = (logits - most).exp_(), (shadow - most).exp_()  # but for their constant
+        total = p.sum(-1, keepdim=True) + p_shadow.sum(-1, keepdim=True)
+        context.save_for_backward(p, p_shadow, total, at, weight)
+        return (most + total.log()).squeeze(-1) - weight * taken - (1 - weight) * rest
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, upstream: torch.Tensor) -> Any:
-        logits, shadow, total, at, weight = context.saved_tensors
-
-        def gradient(of: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-            probability = (of - total[:, None]).exp_()
-            return probability.scatter_add_(-1, at, -share[:, None]).mul_(upstream[:, None])
-
-        return gradient(logits, weight), gradient(shadow, 1 - weight), None, None
+        p, p_shadow, total, at, weight = context.saved_tensors
+        for of, share in ((p, weight), (p_shadow, 1 - weight)):
+            of.mul_(upstream[:, None] / total).scatter_add_(-1, at, -(share * upstream)[:, None])
+        return p, p_shadow, None, None
 
 
 def _log_total(logits: torch.Tensor, shadow: torch.Tensor) -> torch.Tensor:

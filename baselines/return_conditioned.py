@@ -45,13 +45,13 @@ class ReturnConditioned(SFT):
         best = np.sort(data.returns)[-max(1, round(self.config.target * len(data.returns))) :]
         self.meta["target_return"] = float(best[len(best) // 2])
 
-    def log_probability(self, batch: TokenBatch) -> torch.Tensor:
+    def given(self, batch: TokenBatch) -> TokenBatch:
         tokens = torch.from_numpy(self.codec.return_token(self.normalise(batch.episode_return).cpu().numpy())).to(
             batch.ids.device
         )
         ids = batch.ids.clone()
         ids[torch.div(batch.position, batch.ids.shape[1], rounding_mode="floor"), 0] = tokens
-        return super().log_probability(replace(batch, ids=ids))
+        return replace(batch, ids=ids)
 
     def prefix(self) -> int:
         return int(self.codec.return_token(self.normalise(self.meta["target_return"])))

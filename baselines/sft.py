@@ -46,7 +46,13 @@ class SFT(TokenAgent):
         self.networks["policy"] = self.network(data, run, {"policy": Head(data.codec.outputs)}, slots)
 
     def loss(self, batch: TokenBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        return -batch.mean(self.log_probability(batch)), {}
+        return self.mean_loss(
+            self.given(batch), "policy", lambda out, action: -log_softmax_at(out["policy"], action), batch.action
+        ), {}
+
+    def given(self, batch: TokenBatch) -> TokenBatch:
+        """The batch as the policy reads it."""
+        return batch
 
     def log_probability(self, batch: TokenBatch) -> torch.Tensor:
         """log pi_phi of the action tokens, (K,)."""
@@ -55,7 +61,7 @@ class SFT(TokenAgent):
         def at(hidden: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor]:
             return (log_softmax_at(policy.read(hidden)["policy"], action),)
 
-        return in_chunks(at, policy.at(batch), batch.action, width=self.codec.outputs)[0]
+        return in_chunks(at, policy.at(self.given(batch)), batch.action, width=self.codec.outputs)[0]
 
     def policy_logits(self, outputs: Outputs) -> torch.Tensor:
         return outputs["policy"]["policy"]

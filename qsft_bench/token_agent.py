@@ -20,6 +20,7 @@ from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.episode import Action, Episode
 from qsft_bench.errors import BenchError, did_you_mean
 from qsft_bench.files import atomic_directory, file_sha256, json_sha256, read_json, write_json, write_tensors
+from qsft_bench.model.chunks import weighted_sum
 from qsft_bench.model.decoder import Decoder, Outputs
 from qsft_bench.model.network import SIZES, Head, Network, NetworkConfig, Networks
 from qsft_bench.preset import Scale
@@ -272,6 +273,19 @@ class TokenAgent(Agent):
         if source.codec.sha256 != self.codec.sha256:
             raise BenchError(f"{agent} was trained with another vocabulary; train it again on this dataset")
         return source
+
+    def mean_loss(
+        self, batch: TokenBatch, network: str, function: Callable[..., torch.Tensor], *columns: torch.Tensor
+    ) -> torch.Tensor:
+        """`batch.mean` of `function(outputs, *columns)`, some of the K action tokens at a time.
+
+        Args:
+            function: of `network`'s outputs, head by head (k, V), and the columns (k, ...) to losses (k,), row by row.
+            columns: (K, ...) each, which get no gradient.
+        """
+        reader, weight = self.networks[network], batch.learn / batch.learn.sum()
+        rows = (reader.at(batch), *columns)
+        return weighted_sum(reader.read, function, weight, reader.heads.parameters(), *rows, width=self.codec.outputs)
 
     def act(self, episodes: Sequence[Episode]) -> list[Action]:
         return [self.codec.decode(ids) for ids in self.act_ids(episodes)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from baselines.sft import SFT
 from qsft_bench import ranks
 from qsft_bench.dataset.tokens import open_tokens
 from qsft_bench.files import write_json
+from qsft_bench.model import chunks
 from qsft_bench.model.network import SIZES
 from qsft_bench.train import Run, Training
 from tests.examples import TINY
@@ -24,9 +26,11 @@ PAIR = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_inner": 64}  # two blocks, s
 CONFIG = QSFTConfig(training=Training(precision="no", accumulate=2, optimizer="adamw"), warm_start="none")
 
 
-def two_blocks() -> Any:
-    """Makes the size `pair` known."""
-    return patch.dict(SIZES, pair=PAIR)
+@contextlib.contextmanager
+def two_blocks() -> Iterator[None]:
+    """Makes the size `pair` known, and has losses read a few tokens at a time, as those of large vocabularies are."""
+    with patch.dict(SIZES, pair=PAIR), patch.object(chunks, "LOGITS", 2_000):
+        yield
 
 
 class StoppedError(Exception):

@@ -242,6 +242,18 @@ class Network(nn.Module):
         with torch.autocast(hidden.device.type, enabled=False):
             return self.through_heads(hidden.to(next(self.heads.parameters()).dtype))
 
+    def read_one(self, name: str, hidden: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """One output a row (K,) of the head `name`, that of `ids` (K,), on hidden states (K, D): `read` without all the others.
+
+        The head is a linear map, or ends in one.
+        """
+        head = self.heads[name]
+        last = cast(nn.Linear, head[-1] if isinstance(head, nn.Sequential) else head)
+        with torch.autocast(hidden.device.type, enabled=False):
+            hidden = hidden.to(last.weight.dtype)
+            inner = head[:-1](hidden) if isinstance(head, nn.Sequential) else hidden
+            return (inner * last.weight[ids]).sum(-1) + last.bias[ids]
+
     def through_heads(self, hidden: torch.Tensor) -> dict[str, torch.Tensor]:
         """`read` in whatever precision is set, on any device."""
         found: dict[str, torch.Tensor] = {}

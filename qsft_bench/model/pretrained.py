@@ -88,7 +88,7 @@ class LowRankTwin(nn.Module):
 
     def forward(self, hidden: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """(..., V) from hidden states (..., D) and the own head's logits (..., V) on them: one large map, not two."""
-        return logits + self.up(self.down(hidden))
+        return self.up(self.down(hidden)).add_(logits)
 
 
 class Trunk:

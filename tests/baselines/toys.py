@@ -43,6 +43,9 @@ class Tables(nn.Module):
         """The rows of every head's table at `states` (K,)."""
         return {name: table[states] for name, table in self.heads.items()}
 
+    def read_one(self, name: str, states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        return self.heads[name][states, ids]
+
 
 def codec(playable: Sequence[bool]) -> Any:
     """What the losses need of a codec."""

@@ -13,7 +13,7 @@ from baselines.qsft import QSFT, QSFTConfig
 from baselines.sft import SFT
 from qsft_bench.codec import TextCodec
 from qsft_bench.model import chunks
-from qsft_bench.model.chunks import in_chunks
+from qsft_bench.model.chunks import in_chunks, weighted_sum
 from qsft_bench.model.network import Head, Network, NetworkConfig
 from tests.baselines import toys
 
@@ -78,6 +78,14 @@ def test_chunked_losses_are_the_plain_ones(name: str, monkeypatch: pytest.Monkey
         torch.testing.assert_close(same[key], value, rtol=1e-4, atol=1e-5)
 
 
+def test_one_output_a_row_is_the_one_among_all() -> None:
+    made = network(plain=Head(9), deep=Head(9, hidden=16))
+    hidden, ids = torch.randn(5, made.width), torch.tensor([0, 8, 3, 3, 1])
+    whole = made.read(hidden)
+    for name in ("plain", "deep"):
+        torch.testing.assert_close(made.read_one(name, hidden, ids), whole[name].gather(-1, ids[:, None]).squeeze(-1))
+
+
 def test_no_more_rows_are_held_than_fit() -> None:
     seen: list[int] = []
 
@@ -96,3 +104,38 @@ def test_no_more_rows_are_held_than_fit() -> None:
     in_chunks(function, x, width=100, limit=1000)
     in_chunks(function, x, width=100, limit=1)  # a row that is too large by itself is still computed
     assert seen == [10] + [1] * 10
+
+
+def test_a_weighted_sum_reads_every_chunk_once_and_has_the_gradient_of_the_plain_one() -> None:
+    drawn = torch.Generator().manual_seed(0)
+    heads = torch.nn.ModuleDict({name: torch.nn.Linear(3, 50) for name in ("a", "b", "unused")})
+    hidden = torch.randn(10, 3, generator=drawn, requires_grad=True)
+    weight, column = torch.rand(10, generator=drawn), torch.randint(50, (10,), generator=drawn)
+    seen: list[int] = []
+
+    def read(hidden: torch.Tensor) -> dict[str, torch.Tensor]:
+        seen.append(len(hidden))
+        return {name: head(hidden) for name, head in heads.items()}
+
+    def function(out: dict[str, torch.Tensor], column: torch.Tensor) -> torch.Tensor:
+        return out["a"].logsumexp(-1) - out["b"].gather(-1, column[:, None]).squeeze(-1)
+
+    inputs = [hidden, *heads["a"].parameters(), *heads["b"].parameters()]
+    plain = (weight * function(read(hidden), column)).sum()
+    wanted = torch.autograd.grad(3 * plain, inputs)
+    seen.clear()
+    found = weighted_sum(read, function, weight, heads.parameters(), hidden, column, width=50, limit=150)
+    torch.testing.assert_close(found, plain)
+    for ours, theirs in zip(torch.autograd.grad(3 * found, inputs, retain_graph=True), wanted, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert seen == [3, 3, 3, 1]
+    with pytest.raises(RuntimeError, match="can be asked for once"):
+        torch.autograd.grad(found, inputs)
+    with torch.no_grad():
+        torch.testing.assert_close(weighted_sum(read, function, weight, (), hidden, column, width=50, limit=150), plain)
+
+
+def test_a_head_that_needs_its_output_on_the_way_back_is_an_error_and_no_wrong_gradient() -> None:
+    hidden = torch.randn(10, 3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        weighted_sum(lambda h: {"p": h.exp()}, lambda out: out["p"].sum(-1), torch.ones(10), (), hidden, width=3, limit=9)
