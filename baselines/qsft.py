@@ -186,8 +186,12 @@ class QSFT(TokenAgent):
 
         def at(outputs: Outputs, action: torch.Tensor) -> tuple[torch.Tensor, ...]:
             ids = self.candidates(outputs, "value_target")
-            log_pi, _, q = self._read(outputs, "value_target", torch.cat([ids, action[:, None]], -1))
-            log_pi, q, taken = log_pi[:, :-1], q[:, :-1], q[:, -1]
+            if ids is None:
+                log_pi, _, q = self._read(outputs, "value_target")
+                taken = q.gather(-1, action[:, None]).squeeze(-1)
+            else:
+                log_pi, _, q = self._read(outputs, "value_target", torch.cat([ids, action[:, None]], -1))
+                log_pi, q, taken = log_pi[:, :-1], q[:, :-1], q[:, -1]
             inside = self.support(log_pi, ids)
             return backup_value(log_pi, q, inside, self.config.backup, self.config.soft), taken, inside.sum(-1).float()
 
@@ -238,17 +242,21 @@ class QSFT(TokenAgent):
     def _least_log_pi(self) -> float:
         return math.log(self.config.support) if self.config.support > 0 else -math.inf
 
-    def candidates(self, outputs: Outputs, network: str) -> torch.Tensor:
+    def candidates(self, outputs: Outputs, network: str) -> torch.Tensor | None:
         """Ids (k, M) of all actions in the support and of some more, the likeliest among them; the dummy where a row has fewer.
 
         Of the 50,000 tokens of a pretrained model a handful is in the support, and what only these need is computed for these.
+        None where that would be more than a quarter of all: to pick them would cost more than it saves.
         """
         if self.config.leftover == "shadow":
             likely = torch.maximum(outputs[network]["policy"], outputs[network]["shadow"])
         else:
             likely = outputs["behaviour"]["policy"]
         # pi(a) <= 2 exp(likely(a) - max likely): the larger of two exponentials is at least half of their sum.
-        row, ids = (likely >= likely.amax(-1, keepdim=True) + (self._least_log_pi - math.log(2))).nonzero(as_tuple=True)
+        chosen = likely >= likely.amax(-1, keepdim=True) + (self._least_log_pi - math.log(2))
+        if 4 * chosen.sum(-1).max() > chosen.shape[-1]:
+            return None
+        row, ids = chosen.nonzero(as_tuple=True)
         cell, most = cells(row, len(likely))
         return ids.new_full((len(likely) * most,), self.codec.dummy).index_copy(0, cell, ids).view(-1, most)
 

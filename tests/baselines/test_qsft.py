@@ -108,31 +108,37 @@ def test_targets_look_at_supported_actions_alone_and_find_what_all_would_give(
     leftover: Any, backup: Any, support: float
 ) -> None:
     drawn = torch.Generator().manual_seed(0)
-    states, actions = 40, 30
+    states, actions = 40, 120
     tables = toys.Tables(
-        **{name: 3 * torch.randn(states, actions, generator=drawn, dtype=torch.float64) for name in ("policy", "shadow")}
+        **{name: 5 * torch.randn(states, actions, generator=drawn, dtype=torch.float64) for name in ("policy", "shadow")}
     )
     playable = np.arange(actions) > DUMMY
-    behaviour = toys.Tables(policy=2 * torch.randn(states, actions, generator=drawn, dtype=torch.float64))
-    learner = agent(tables, QSFTConfig(leftover=leftover, backup=backup, support=support), behaviour, playable)
+    behaviour = toys.Tables(policy=4 * torch.randn(states, actions, generator=drawn, dtype=torch.float64))
+    learner = agent(tables, QSFTConfig(leftover=leftover, backup=backup, support=support, soft=B), behaviour, playable)
     rows = torch.arange(states)
     outputs = {"value_target": tables.read(rows), "behaviour": behaviour.read(rows)}
 
     ids = learner.candidates(outputs, "value_target")
     log_pi, _, q = learner._read(outputs, "value_target")
     inside = learner.support(log_pi)
-    for state in range(states):
-        real = ids[state][ids[state] != DUMMY].tolist()
-        assert len(set(real)) == len(real)
-        assert {*inside[state].nonzero().flatten().tolist()} <= {*real}
-        assert int(log_pi[state].argmax()) in ids[state].tolist()
-    if support == 0.9:
-        assert ids.shape[1] < actions  # else this test says nothing
-
-    some_pi, _, some_q = learner._read(outputs, "value_target", ids)
     wanted = backup_value(log_pi, q, inside, backup, B)
-    found = backup_value(some_pi, some_q, learner.support(some_pi, ids), backup, B)
-    torch.testing.assert_close(found, wanted)
+    assert (ids is None) == (support < 0.05)  # in a wide support all are looked at
+    if ids is not None:
+        for state in range(states):
+            real = ids[state][ids[state] != DUMMY].tolist()
+            assert len(set(real)) == len(real)
+            assert {*inside[state].nonzero().flatten().tolist()} <= {*real}
+            assert int(log_pi[state].argmax()) in ids[state].tolist()
+        some_pi, _, some_q = learner._read(outputs, "value_target", ids)
+        found = backup_value(some_pi, some_q, learner.support(some_pi, ids), backup, B)
+        torch.testing.assert_close(found, wanted)
+
+    data = toys.batch(rows.tolist(), [DUMMY + 1] * states, [0.0] * states, [*range(1, states), -1])
+    if backup == "lambda":
+        expected = lambda_return(data, q[:, DUMMY + 1], wanted, learner.config.trace)
+    else:
+        expected = data.discount * data.next_value(wanted)
+    torch.testing.assert_close(learner.target(data)[0], expected.clamp(0, 1))
 
 
 def test_the_dummy_is_no_action_of_the_backup_or_of_play() -> None:
