@@ -258,7 +258,7 @@ class QSFT(TokenAgent):
             return None
         row, ids = chosen.nonzero(as_tuple=True)
         cell, most = cells(row, len(likely))
-        return ids.new_full((len(likely) * most,), self.codec.dummy).index_copy(0, cell, ids).view(-1, most)
+        return ids.new_full((len(likely) * most,), self.codec.dummy).index_copy_(0, cell, ids).view(-1, most)
 
     def _read(
         self, outputs: Outputs, network: str, ids: torch.Tensor | None = None

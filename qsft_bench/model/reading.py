@@ -33,18 +33,18 @@ def hidden_at(backbone: Any, embedded: torch.Tensor, position: torch.Tensor, mas
 
     real = mask.flatten().nonzero().squeeze(-1)  # (N,)
     seen = last.ln_1(hidden[real]) @ weight[:, width:] + bias[width:]
-    seen = seen.new_zeros(batch * length, 2 * width).index_copy(0, real, seen)
+    seen = seen.new_zeros(batch * length, 2 * width).index_copy_(0, real, seen)
     key, value = seen.view(batch, length, 2, heads, -1).permute(2, 0, 3, 1, 4)
 
     # Those that are read stand in a grid (B, Q); what is left over in it is thrown away.
     row = position // length
     order = row.argsort(stable=True)
     found, most = cells(row[order], batch)
-    cell = torch.empty_like(row).index_copy(0, order, found)
-    place = torch.zeros(batch * most, dtype=torch.long, device=embedded.device).index_copy(0, cell, position % length)
+    cell = torch.empty_like(row).index_copy_(0, order, found)
+    place = torch.zeros(batch * most, dtype=torch.long, device=embedded.device).index_copy_(0, cell, position % length)
     read = hidden[position]
     query = (last.ln_1(read) @ weight[:, :width] + bias[:width]) * attention.scaling
-    query = query.new_zeros(batch * most, width).index_copy(0, cell, query)
+    query = query.new_zeros(batch * most, width).index_copy_(0, cell, query)
     scores = query.view(batch, most, heads, -1).transpose(1, 2) @ key.transpose(-1, -2)  # (B, heads, Q, T)
     later = torch.arange(length, device=embedded.device) > place.view(batch, 1, most, 1)
     mixed = scores.masked_fill(later, -torch.inf).softmax(-1, dtype=torch.float32).to(value.dtype) @ value
