@@ -220,13 +220,15 @@ class QSFT(TokenAgent):
                 for name, found in zip(names, rows, strict=False)
                 for head, output in self.networks[name].read(found).items()
             }
-            parts = []
-            for part in cached(*logits.values(), *rows[len(names) :]):
+
+            def of_some(*part: torch.Tensor) -> tuple[torch.Tensor, ...]:
                 outputs: dict[str, dict[str, torch.Tensor]] = {name: {} for name in names}
                 for (name, head), output in zip(logits, part, strict=False):
                     outputs[name][head] = output
-                parts.append(function(outputs, *part[len(logits) :]))
-            return tuple(map(torch.cat, zip(*parts, strict=True)))
+                return function(outputs, *part[len(logits) :])
+
+            columns = (*logits.values(), *rows[len(names) :])
+            return in_chunks(of_some, *columns, width=self.codec.outputs, limit=cached(rows[0].device))
 
         return in_chunks(at, *hidden, *columns, width=self.codec.outputs)
 
@@ -352,8 +354,6 @@ class _SplitCrossEntropy(torch.autograd.Function):
     def forward(context: Any, logits: torch.Tensor, shadow: torch.Tensor, action: torch.Tensor, weight: torch.Tensor) -> Any:
         at, weight = action[:, None], weight.to(logits.dtype)
         taken, rest = logits.gather(-1, at).squeeze(-1), shadow.gather(-1, at).squeeze(-1)
-        if not any(context.needs_input_grad):
-            return _log_total(logits, shadow) - weight * taken - (1 - weight) * rest
         most = torch.maximum(logits.amax(-1, keepdim=True), shadow.amax(-1, keepdim=True))
         p, p_shadow = (logits - most).exp_(), (shadow - most).exp_()  # but for their constant
         total = p.sum(-1, keepdim=True) + p_shadow.sum(-1, keepdim=True)

@@ -33,7 +33,7 @@ def in_chunks(
     again = torch.is_grad_enabled()
     parts = [
         checkpoint(function, *part, use_reentrant=False, preserve_rng_state=False) if again else function(*part)
-        for part in zip(*(column.split(rows) for column in columns), strict=True)
+        for part in _split(rows, *columns)
     ]
     return tuple(map(torch.cat, zip(*parts, strict=True)))
 
@@ -75,13 +75,12 @@ class _WeightedSum(torch.autograd.Function):
     ) -> Any:
         total = weight.new_zeros(())
         gradients: list[Any] = [torch.empty_like(hidden), *([None] * len(parameters))]
-        chunks = zip(*(column.split(rows) for column in (gradients[0], hidden, weight, *columns)), strict=True)
-        for at_hidden, part, *rest in chunks:
+        for at_hidden, part, *rest in _split(rows, gradients[0], hidden, weight, *columns):
             with torch.enable_grad():
                 leaf = part.detach().requires_grad_()
                 outputs = read(leaf)
             memory = [output.detach() for output in outputs.values()]
-            for block in cached(*memory, *rest):
+            for block in _split(_rows(memory[0].shape[-1], cached(part.device)), *memory, *rest):
                 total += _to_gradients(function, dict(zip(outputs, block, strict=False)), *block[len(outputs) :])
             with torch.autocast(part.device.type, enabled=False):  # as on any other way back
                 into_hidden, *found = torch.autograd.grad(
@@ -116,12 +115,16 @@ def _to_gradients(
     return loss.detach()
 
 
-def cached(*columns: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Rows of columns (K, V, or whatever follows), on a processor so few at a time that they stay in its cache.
+def cached(device: torch.device) -> int:
+    """A limit for what goes over its rows several times: on a processor so few that they wait for memory once.
 
-    What goes over them several times then waits for memory once; any other device gets all rows at once.
+    Any other device gets as many as may be held.
     """
-    rows = max(1, CACHED // columns[0].shape[-1]) if columns[0].device.type == "cpu" else max(1, len(columns[0]))
+    return CACHED if device.type == "cpu" else LOGITS
+
+
+def _split(rows: int, *columns: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Columns (K, ...), so many rows at a time."""
     return zip(*(column.split(rows) for column in columns), strict=True)
 
 
