@@ -23,9 +23,10 @@ from qsft_bench.files import atomic_directory, file_sha256, json_sha256, read_js
 from qsft_bench.model.chunks import weighted_sum
 from qsft_bench.model.decoder import Decoder, Outputs
 from qsft_bench.model.network import SIZES, Head, Network, NetworkConfig, Networks
+from qsft_bench.model.precision import rounded_products
 from qsft_bench.preset import Scale
 from qsft_bench.tokens import TokenBatch, normalise
-from qsft_bench.train import Run, Training, train
+from qsft_bench.train import Run, Training, mixed_precision, train
 from qsft_bench.weights import note
 
 if TYPE_CHECKING:
@@ -232,16 +233,18 @@ class TokenAgent(Agent):
         torch.manual_seed(run.seed)
         self.build(data, run)
         borrowed = {name: reference["sha256"] for name, reference in self.borrowed.items()}
-        history: History = train(self, data, run, self.config.training, {**self.meta["identity"], "borrowed": borrowed})
+        training, pretrained = self.config.training, run.scale.model not in SIZES
+        with rounded_products(pretrained and mixed_precision(training.precision, run.device) == "bf16"):
+            history: History = train(self, data, run, training, {**self.meta["identity"], "borrowed": borrowed})
         self.networks.eval().to("cpu")
         self._decoder = None
         self.meta["training"] = {
-            "steps": self.config.training.gradient_steps(run.scale),
+            "steps": training.gradient_steps(run.scale),
             "episodes": len(data.training.episodes),
             "seconds": round(history.seconds, 1),
             "history": history.entries,
         }
-        if run.scale.model not in SIZES:
+        if pretrained:
             self.meta["training"]["model"] = f"{note(run.scale.model)}, tuned {run.scale.tuning}"
 
     def borrow(self, name: str, run: Run, agent: str, network: str) -> Network:

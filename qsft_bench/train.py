@@ -24,6 +24,7 @@ from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.errors import BenchError
 from qsft_bench.files import json_sha256, write_tensors
 from qsft_bench.model.network import Networks
+from qsft_bench.model.precision import computes_bfloat16
 from qsft_bench.muon import Float32Muon
 from qsft_bench.preset import Scale
 from qsft_bench.sharding import gather, gathered, part_like, shard, whole
@@ -149,11 +150,6 @@ def mixed_precision(wanted: str, device: str) -> str:
     if wanted != "auto":
         return wanted
     return "bf16" if computes_bfloat16(device) else "no"
-
-
-def computes_bfloat16(device: str) -> bool:
-    """Whether `device` computes in bfloat16 natively; else it is far slower than float32."""
-    return torch.cuda.is_bf16_supported() if device != "cpu" else torch.cpu._is_avx512_bf16_supported()
 
 
 def make_optimizers(

@@ -16,7 +16,8 @@ from qsft_bench import ranks
 from qsft_bench.cli import main
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.files import read_json
-from qsft_bench.train import Run, Training, computes_bfloat16
+from qsft_bench.model.precision import computes_bfloat16
+from qsft_bench.train import Run, Training
 from tests.two_ranks import SCALE, StoppedError, fit, two_blocks
 
 TOLERANCE = 1e-4  # of losses, relative, and of weights, absolute: sums of float32 in another order, eight steps on
