@@ -1,7 +1,8 @@
 """Q-SFT beside SFT on a pretrained model, by tuning: memory of the weights, of a step, and the step's time.
 
 The model is `pip:smollm2-135m` where its weights are installed (`make smollm2`), with QSFT_BENCH_MODEL any other; else a small
-one from random weights, saved as pretrained ones are. Every measurement has a process of its own, so that its peak is its own.
+one from random weights, saved as pretrained ones are. Every measurement has a process of its own, so that its peak is its own,
+and the two agents take turns.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from qsft_bench.pipeline import Pipeline
 from qsft_bench.preset import scale
 from qsft_bench.registry import env_spec
 
-STEPS = 4
+STEPS, REPEATS = 5, 3
 TARGETS = {"full": 1.40, "lora:16": 1.50, "last:4": 1.25}  # Q-SFT's step in SFT's
 PEAK = 1.25  # Q-SFT's peak memory with LoRA, in SFT's with LoRA
 MIB = 2**20
@@ -37,14 +38,15 @@ def measure(directory: Path) -> list[Row]:
     model = _model(directory)
     rows = []
     for tuning, target in TARGETS.items():
-        sft, qsft = (_in_a_process(directory, model, tuning, agent) for agent in ("sft", "qsft"))
+        turns = [[_in_a_process(directory, model, tuning, agent) for agent in ("sft", "qsft")] for _ in range(REPEATS)]
+        sft, qsft = ({key: median(found[key] for found in all_of) for key in all_of[0]} for all_of in zip(*turns, strict=True))
         name = f"{Path(model).name}, {tuning}"
         rows.append(
             Row(
                 f"{name}: Q-SFT step",
                 f"{qsft['seconds']:.2f} s",
                 f"SFT step: {sft['seconds']:.2f} s, {sft['tokens'] / sft['seconds']:.0f} tokens/s",
-                qsft["seconds"] / sft["seconds"],
+                median(found["seconds"] / base["seconds"] for base, found in turns),
                 Target("at most", target),
             )
         )
