@@ -216,16 +216,16 @@ class QSFT(TokenAgent):
 
         def at(*rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
             logits = {
-                (name, head): output
+                (name, head): part
                 for name, found in zip(names, rows, strict=False)
-                for head, output in self.networks[name].read(found).items()
+                for head, part in self.networks[name].parts(found).items()
             }
 
-            def of_some(*part: torch.Tensor) -> tuple[torch.Tensor, ...]:
-                outputs: dict[str, dict[str, torch.Tensor]] = {name: {} for name in names}
-                for (name, head), output in zip(logits, part, strict=False):
-                    outputs[name][head] = output
-                return function(outputs, *part[len(logits) :])
+            def of_some(*some: torch.Tensor) -> tuple[torch.Tensor, ...]:
+                parts: dict[str, dict[str, torch.Tensor]] = {name: {} for name in names}
+                for (name, head), part in zip(logits, some, strict=False):
+                    parts[name][head] = part
+                return function({name: self.networks[name].whole(parts[name]) for name in names}, *some[len(logits) :])
 
             columns = (*logits.values(), *rows[len(names) :])
             return in_chunks(of_some, *columns, width=self.codec.outputs, limit=cached(rows[0].device))

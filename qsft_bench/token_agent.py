@@ -288,7 +288,11 @@ class TokenAgent(Agent):
         """
         reader, weight = self.networks[network], batch.learn / batch.learn.sum()
         rows = (reader.at(batch), *columns)
-        return weighted_sum(reader.read, function, weight, reader.heads.parameters(), *rows, width=self.codec.outputs)
+
+        def at(parts: Mapping[str, torch.Tensor], *rest: torch.Tensor) -> torch.Tensor:
+            return function(reader.whole(parts), *rest)
+
+        return weighted_sum(reader.parts, at, weight, reader.heads.parameters(), *rows, width=self.codec.outputs)
 
     def act(self, episodes: Sequence[Episode]) -> list[Action]:
         return [self.codec.decode(ids) for ids in self.act_ids(episodes)]

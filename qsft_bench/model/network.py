@@ -239,8 +239,17 @@ class Network(nn.Module):
 
     def read(self, hidden: torch.Tensor) -> dict[str, torch.Tensor]:
         """Every head's output on hidden states (..., D); not in mixed precision, since values are differences of logits."""
+        return self.whole(self.parts(hidden))
+
+    def parts(self, hidden: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What `whole` makes the outputs from, by head, of the same shapes: whoever goes over them in blocks adds up there."""
         with torch.autocast(hidden.device.type, enabled=False):
             return self.through_heads(hidden.to(next(self.heads.parameters()).dtype))
+
+    def whole(self, parts: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Outputs (..., V) from `parts`, or from some rows of them: a `LowRankTwin` says what it adds to the head `policy`."""
+        twins = {name for name, head in self.heads.items() if isinstance(head, LowRankTwin)}
+        return {name: part + parts["policy"] if name in twins else part for name, part in parts.items()}
 
     def read_one(self, name: str, hidden: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         """One output a row (K,) of the head `name`, that of `ids` (K,), on hidden states (K, D): `read` without all the others.
@@ -255,11 +264,8 @@ class Network(nn.Module):
             return (inner * last.weight[ids]).sum(-1) + last.bias[ids]
 
     def through_heads(self, hidden: torch.Tensor) -> dict[str, torch.Tensor]:
-        """`read` in whatever precision is set, on any device."""
-        found: dict[str, torch.Tensor] = {}
-        for name, head in self.heads.items():
-            found[name] = head(hidden, found["policy"]) if isinstance(head, LowRankTwin) else head(hidden)
-        return found
+        """`parts` in whatever precision is set, on any device."""
+        return {name: head(hidden) for name, head in self.heads.items()}
 
 
 class Pretrained(nn.Module):

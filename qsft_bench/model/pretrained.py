@@ -86,9 +86,9 @@ class LowRankTwin(nn.Module):
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
 
-    def forward(self, hidden: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        """(..., V) from hidden states (..., D) and the own head's logits (..., V) on them: one large map, not two."""
-        return self.up(self.down(hidden)).add_(logits)
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """What it adds (..., V), from hidden states (..., D)."""
+        return self.up(self.down(hidden))
 
 
 class Trunk:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from qsft_bench.errors import BenchError
+from qsft_bench.model.precision import rounded_products
 
 REMEMBERED = 2**30  # bytes of embeddings, those asked for last
 AT_ONCE = 8  # images through the tower
@@ -64,7 +65,8 @@ class Eyes(nn.Module):
     def look(self, images: torch.Tensor) -> torch.Tensor:
         """Embeddings (U, image_tokens, D) of images (U, height, width, 3) uint8, in single precision whoever asks."""
         first = next(self.model.parameters())
-        with torch.inference_mode(False), torch.no_grad(), torch.autocast(first.device.type, enabled=False):
+        single = torch.autocast(first.device.type, enabled=False)
+        with torch.inference_mode(False), torch.no_grad(), single, rounded_products(False):
             inputs = processed(self.processor, images)
             pixels = {name: value.to(first.device) for name, value in inputs.items() if name not in TEXT}
             pixels["pixel_values"] = pixels["pixel_values"].to(first.dtype)

@@ -14,7 +14,7 @@ from qsft_bench.codec import DUMMY, Codec, TextCodec
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.episode import Episode, Turn
 from qsft_bench.errors import BenchError
-from qsft_bench.tokens import TokenArrays, TokenBatch
+from qsft_bench.tokens import TokenArrays
 from tests.baselines import toys
 
 LN2 = float(np.log(2))
@@ -241,16 +241,13 @@ def test_lambda_returns_at_a_windows_edge_go_by_the_value() -> None:
     assert lambda_return(data, taken, value, 0.8)[0].item() == pytest.approx(0.1 + 0.5 * 0.6)
 
 
-class Echo(torch.nn.Module):
+class Echo(toys.Lookup):
     """Gives every state pi = 1/2 on the two actions and the Q that its observation names: `<d>` tenths."""
 
     def __init__(self, codec: Codec) -> None:
         super().__init__()
         self.codec = codec
         self.tenths = {codec.observation(f"{d}\n")[0]: d / 10 for d in range(10)}
-
-    def at(self, batch: TokenBatch) -> torch.Tensor:
-        return batch.ids.flatten()[batch.position]
 
     def read(self, states: torch.Tensor) -> dict[str, torch.Tensor]:
         q = torch.tensor([self.tenths[int(k)] for k in states])[:, None].expand(-1, self.codec.outputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,12 +25,10 @@ from qsft_bench.tokens import TokenBatch
 from qsft_bench.train import Run, Training
 
 
-class Tables(nn.Module):
-    """Stands where a Network stands: each head is a table of logits (states, V), looked up at the id of the token read."""
+class Lookup(nn.Module):
+    """Stands where a Network stands: its hidden states are the ids of the tokens read. A subclass adds `read`."""
 
-    def __init__(self, **heads: Any) -> None:
-        super().__init__()
-        self.heads = nn.ParameterDict({name: nn.Parameter(torch.as_tensor(table).clone()) for name, table in heads.items()})
+    read: Callable[[torch.Tensor], dict[str, torch.Tensor]]
 
     def forward(self, batch: TokenBatch, position: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         return self.read(self.at(batch, position))
@@ -38,6 +36,20 @@ class Tables(nn.Module):
     def at(self, batch: TokenBatch, position: torch.Tensor | None = None) -> torch.Tensor:
         """The states (K,), or those at `position`."""
         return batch.ids.flatten()[batch.position if position is None else position]
+
+    def parts(self, states: torch.Tensor) -> dict[str, torch.Tensor]:
+        return self.read(states)
+
+    def whole(self, parts: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return parts
+
+
+class Tables(Lookup):
+    """Each head is a table of logits (states, V)."""
+
+    def __init__(self, **heads: Any) -> None:
+        super().__init__()
+        self.heads = nn.ParameterDict({name: nn.Parameter(torch.as_tensor(table).clone()) for name, table in heads.items()})
 
     def read(self, states: torch.Tensor) -> dict[str, torch.Tensor]:
         """The rows of every head's table at `states` (K,)."""
