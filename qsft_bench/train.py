@@ -84,7 +84,8 @@ class Training:
         weight_decay: on matrices only.
         beta2: AdamW's second-moment decay.
         clip: greatest gradient norm.
-        precision: of the backbone (accelerate's mixed precision); `auto` is bf16 where the device computes it natively.
+        precision: of the backbone (accelerate's mixed precision); `auto` is bf16 where the device computes it natively. In bf16
+            a pretrained model's heads round what they multiply (`rounded_products`), others do not.
     """
 
     steps: float = 1.0
