@@ -51,7 +51,8 @@ class Curve:
         agent.networks.eval()
         rows = []
         for cell, decoding in plays(agent, self.cell).items():
-            origin = _origin(agent.meta["identity"], decoding, self.options, agent.meta["dataset"], self.commit)
+            made = (agent.meta["identity"], decoding, self.options, agent.meta.get("constrained", False))
+            origin = _origin(*made, agent.meta["dataset"], self.commit)
             began = time.monotonic()
             played = play_episodes(agent.with_decoding(decoding), self.spec, origin.options, self.seeds)
             each = (time.monotonic() - began) / len(played)
@@ -70,21 +71,30 @@ def plays(agent: TokenAgent | type[TokenAgent], cell: Cell) -> dict[Cell, Decodi
 
 
 def configurations(
-    agent: type[TokenAgent], cell: Cell, identity: Mapping[str, Any], options: Mapping[str, Any]
+    agent: type[TokenAgent], cell: Cell, identity: Mapping[str, Any], options: Mapping[str, Any], constrained: bool
 ) -> frozenset[str]:
     """The `config_hash` of every record in the learning curve of a training.
 
     Args:
         identity: of the training, see `token_agent.identity`.
         options: of the environment.
+        constrained: whether it played only actions that the environment lists.
     """
-    return frozenset(_origin(identity, decoding, options).config_hash(own) for own, decoding in plays(agent, cell).items())
+    return frozenset(
+        _origin(identity, decoding, options, constrained).config_hash(own) for own, decoding in plays(agent, cell).items()
+    )
 
 
 def _origin(
-    identity: Mapping[str, Any], decoding: Decoding, options: Mapping[str, Any], dataset: str = "", commit: str = ""
+    identity: Mapping[str, Any],
+    decoding: Decoding,
+    options: Mapping[str, Any],
+    constrained: bool,
+    dataset: str = "",
+    commit: str = "",
 ) -> Origin:
-    return Origin(dataset, json_sha256([identity, asdict(decoding)]), commit, dict(options))
+    played = [identity, asdict(decoding), *(["constrained"] if constrained else [])]
+    return Origin(dataset, json_sha256(played), commit, dict(options))
 
 
 def whole(path: Path, steps: int, hashes: Collection[str]) -> bool:

@@ -67,6 +67,7 @@ class Episode:
     Attributes:
         env: the environment's short name (`EnvSpec.name`).
         seed: what `reset` was called with; also the key of the sampling noise (`noise.uniform`).
+        player: which one plays it, where several play the same seeds side by side (`rollout.stream`).
         turns: see above; every turn but the last has an action.
         terminated, truncated: as in Gymnasium; both end the return.
         success: the environment's verdict at the end, None before it.
@@ -77,6 +78,7 @@ class Episode:
     env: str
     seed: int
     turns: list[Turn] = field(default_factory=list)
+    player: int = field(default=0, kw_only=True)
     terminated: bool = False
     truncated: bool = False
     success: bool | None = None

@@ -21,9 +21,11 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,7 +42,7 @@ from qsft_bench.evaluate import Cell, Origin, Played, evaluate, mean_score, play
 from qsft_bench.files import atomic_directory, copy_file, json_sha256, read_json
 from qsft_bench.preset import Scale, scale
 from qsft_bench.registry import agent_class, env_spec
-from qsft_bench.rollout import play_episodes
+from qsft_bench.rollout import stream
 from qsft_bench.workers import Executor, Workers, workers
 
 Progress = Callable[[str, int, int, str], None]  # stage, done, total, note
@@ -355,12 +357,14 @@ class Pipeline:
         return tuned
 
     def validate(self, agent: Any, cell: Cell, decodings: Sequence[Any], stage: str) -> Iterator[list[Episode]]:
-        """The agent's play on the validation seeds under each of `decodings`."""
+        """The agent's play on the validation seeds under each of `decodings`, side by side as far as the environment allows."""
         spec, sizes = env_spec(cell.env), self.scale(cell)
         seeds = spec.validation_seeds[: sizes.validation_episodes]
-        for index, decoding in enumerate(decodings):
-            self.progress(f"{stage} {cell}", index, len(decodings), decoding.describe())
-            yield play_episodes(agent.with_decoding(decoding), spec, sizes.options, seeds)
+        play = stream(agent.with_decodings(decodings), spec, sizes.options, seeds, players=len(decodings))
+        with closing(play) as episodes:
+            for index, decoding in enumerate(decodings):
+                self.progress(f"{stage} {cell}", index, len(decodings), decoding.describe())
+                yield list(islice(episodes, len(seeds)))
 
     # Records ----------------------------------------------------------------------------------------------------------
 

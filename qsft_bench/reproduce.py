@@ -268,7 +268,8 @@ def learning_curves(pipeline: Pipeline, cells: Sequence[Cell]) -> pd.DataFrame:
 
 def _curve_file(pipeline: Pipeline, cell: Cell) -> Path | None:
     """The whole learning curve of the cell's training, in the configuration that it would have now, or None."""
-    hashes = configurations(_learner(cell), cell, pipeline.identity(cell), pipeline.scale(cell).options)
+    sizes = pipeline.scale(cell)
+    hashes = configurations(_learner(cell), cell, pipeline.identity(cell), sizes.options, sizes.constrained)
     paths = [pipeline.curve_path(cell)]
     if pipeline.source == "published":
         paths.append(_curve_beside_results(pipeline, cell))

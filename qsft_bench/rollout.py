@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qsft_bench.agent import Agent
@@ -22,15 +22,16 @@ def play_episodes(
 
 
 def stream(
-    agent: Agent, spec: EnvSpec, options: dict[str, Any], seeds: Sequence[int], batch_size: int | None = None
-) -> Iterator[Episode]:
+    agent: Agent, spec: EnvSpec, options: dict[str, Any], seeds: Sequence[int], batch_size: int | None = None, players: int = 1
+) -> Generator[Episode]:
     """Play one episode for each seed in environments by `env_for`.
 
     Args:
         batch_size: most episodes side by side; `spec.side_by_side` if not given.
+        players: how many play each seed; `agent` plays for all of them, and `Episode.player` tells it for whom.
     """
     size = batch_size or spec.side_by_side
-    return rollout(agent, lambda: env_for(agent, spec, options), seeds, name=spec.name, batch_size=size)
+    return rollout(agent, lambda: env_for(agent, spec, options), seeds, name=spec.name, batch_size=size, players=players)
 
 
 def env_for(agent: Agent, spec: EnvSpec, options: dict[str, Any]) -> gymnasium.Env:
@@ -46,8 +47,9 @@ def rollout(
     *,
     name: str,
     batch_size: int = 64,
-) -> Iterator[Episode]:
-    """Play one episode for each seed and yield the episodes in the order of `seeds`.
+    players: int = 1,
+) -> Generator[Episode]:
+    """Play one episode for each seed and yield the episodes in the order of `seeds`, those of the first player first.
 
     Episodes are played `batch_size` at a time; those that end leave the batch. What an episode holds depends on its seed
     and the agent, not on `batch_size` or the order.
@@ -56,11 +58,13 @@ def rollout(
         agent: who plays.
         make_env: makes one environment; up to `batch_size` of them are made, reused and closed at the end.
         name: the environment's short name, written into the episodes.
+        players: how many play each seed, told apart by `Episode.player`.
     """
+    starts = [(seed, player) for player in range(players) for seed in seeds]
     envs: list[gymnasium.Env] = []
     try:
-        for start in range(0, len(seeds), batch_size):
-            chunk = seeds[start : start + batch_size]
+        for start in range(0, len(starts), batch_size):
+            chunk = starts[start : start + batch_size]
             while len(envs) < len(chunk):
                 envs.append(make_env())
             yield from play(agent, envs, chunk, name)
@@ -69,12 +73,12 @@ def rollout(
             env.close()
 
 
-def play(agent: Agent, envs: Sequence[gymnasium.Env], seeds: Sequence[int], name: str) -> list[Episode]:
-    """Play `seeds[i]` in `envs[i]`, all side by side, to the end."""
+def play(agent: Agent, envs: Sequence[gymnasium.Env], starts: Sequence[tuple[int, int]], name: str) -> list[Episode]:
+    """Play the seed of `starts[i]` for its player in `envs[i]`, all side by side, to the end."""
     episodes = []
-    for seed, env in zip(seeds, envs, strict=False):
+    for (seed, player), env in zip(starts, envs, strict=False):
         observation, info = env.reset(seed=seed)
-        episodes.append(Episode(name, seed, [Turn.opened(observation, info)]))
+        episodes.append(Episode(name, seed, [Turn.opened(observation, info)], player=player))
     playing = list(zip(episodes, envs, strict=False))
     while playing:
         waiting = [episode for episode, _ in playing]

@@ -21,7 +21,7 @@ from qsft_bench.episode import Action, Episode
 from qsft_bench.errors import BenchError, did_you_mean
 from qsft_bench.files import atomic_directory, file_sha256, json_sha256, read_json, write_json, write_tensors
 from qsft_bench.model.chunks import weighted_sum
-from qsft_bench.model.decoder import Decoder, Outputs
+from qsft_bench.model.decoder import Decoder, Outputs, Policy
 from qsft_bench.model.network import SIZES, Head, Network, NetworkConfig, Networks
 from qsft_bench.model.precision import rounded_products
 from qsft_bench.preset import Scale
@@ -137,6 +137,7 @@ class TokenAgent(Agent):
         self.codec: Codec
         self.meta: dict[str, Any] = {}
         self._decoder: Decoder | None = None
+        self._players: Sequence[TokenAgent] = ()
 
     @classmethod
     def config_for(cls, env: str, variant: str = "") -> Any:
@@ -299,7 +300,9 @@ class TokenAgent(Agent):
 
     def act_ids(self, episodes: Sequence[Episode]) -> list[list[int]]:
         """`act` before decoding: the ids of one action for each episode."""
-        return self._decoding_machine().decode(episodes, self._play_logits, self.decoding.greedy)
+        players = self._players or [self]
+        policies = [Policy(player._play_logits, player.decoding.greedy) for player in players]
+        return self._decoding_machine().decode_by([policies[episode.player] for episode in episodes], episodes)
 
     def weigh(
         self, episodes: Sequence[Episode], begun: Sequence[Sequence[int]] | None = None
@@ -370,6 +373,15 @@ class TokenAgent(Agent):
         """The same weights under another decoding."""
         other = type(self)(self.config, decoding)
         other.networks, other.borrowed, other.codec, other.meta = self.networks, self.borrowed, self.codec, self.meta
+        return other
+
+    def with_decodings(self, decodings: Sequence[Decoding]) -> Self:
+        """The same weights under several decodings at once: an episode is played under `decodings[episode.player]`.
+
+        What the networks read is read once for all of them, where a pass costs much and a row little.
+        """
+        other = self.with_decoding(decodings[0])
+        other._players = [self.with_decoding(decoding) for decoding in decodings]
         return other
 
     def save(self, directory: Path, dtype: torch.dtype = torch.float32) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from baselines.sft import SFT
-from qsft_bench.curves import Curve, read_curve, stability, summarise
+from qsft_bench.curves import Curve, configurations, read_curve, stability, summarise, whole
 from qsft_bench.dataset.tokens import TokenDataset
 from qsft_bench.errors import BenchError
 from qsft_bench.evaluate import Cell
@@ -73,7 +73,12 @@ def test_an_interrupted_training_replaces_what_it_plays_again(smoke_tokens: Toke
     assert set(records["steps_before"]) == {5}
     with pytest.raises(BenchError, match="ends at step 20 of 30"):
         read_curve(curve.path, 30)
-    curve.add(agent, 0)  # trained anew
+    free = set(records["config_hash"])
+    agent.meta["constrained"], agent._decoder = True, None
+    curve.add(agent, 0)  # trained anew, to choose among what is listed: another configuration
+    assert not free & set(pd.read_parquet(curve.path)["config_hash"])
+    assert whole(curve.path, 0, configurations(SFT, curve.cell, {}, BOUND, True))
+    assert not whole(curve.path, 0, configurations(SFT, curve.cell, {}, BOUND, False))
     assert set(pd.read_parquet(curve.path)["step"]) == {0}
 
 

@@ -41,7 +41,7 @@ def write_curve(pipeline: Pipeline, path: Path, cell: Cell, successes: Sequence[
     cls, sizes = agent_class(cell.agent), pipeline.scale(cell)
     trained = identity(cls, pipeline.config(cell), sizes, pipeline.recipe(cell).sha256, cell.training_seed)  # type: ignore[arg-type]
     trained["scale"]["batch_size"] += batch
-    (config_hash,) = configurations(cls, cell, trained, sizes.options)  # type: ignore[arg-type]
+    (config_hash,) = configurations(cls, cell, trained, sizes.options, sizes.constrained)  # type: ignore[arg-type]
     rows = [
         {"column": column, "episode_seed": seed, "score": float(seed < count), "step": step}
         for step, count in zip((0, steps(pipeline, cell)), successes, strict=True)

@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 
 from qsft_bench.dataset.store import read_table
 from qsft_bench.errors import BenchError
-from qsft_bench.evaluate import Cell, read_records
+from qsft_bench.evaluate import Cell, mean_score, read_records
 from qsft_bench.files import read_json, write_json
 from qsft_bench.pipeline import Pipeline
 from qsft_bench.registry import agent_class, env_spec
+from qsft_bench.rollout import play_episodes
 from qsft_bench.token_agent import Decoding, TokenAgent, checkpoint_hash
 from qsft_bench.workers import Executor
 from tests.examples import TINY
@@ -86,6 +87,14 @@ def test_every_agent_is_trained_and_played(trained: tuple[Path, pd.DataFrame]) -
         meta = read_json(folder / "config.json")["meta"]
         assert ("tuning" in meta) == bool(agent_class(name).grid)  # type: ignore[attr-defined]
         assert checkpoint_hash(folder) in set(records.loc[records["agent"] == name, "checkpoint_hash"])
+
+
+def test_decodings_tried_side_by_side_score_what_each_scores_by_itself(trained: tuple[Path, pd.DataFrame]) -> None:
+    spec, seeds = env_spec("wordle"), env_spec("wordle").validation_seeds[: TINY.validation_episodes]
+    agent, _ = pipeline(trained[0]).player(cell("qsft"))
+    for tried in agent.meta["tuning"]["tried"]:
+        alone = agent.with_decoding(agent.decoding_type(**tried["decoding"]))
+        assert tried["score"] == mean_score(play_episodes(alone, spec, TINY.options, seeds), spec)
 
 
 def test_constrained_play_is_another_configuration_of_the_same_checkpoint(

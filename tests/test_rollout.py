@@ -82,6 +82,13 @@ def test_the_loop_by_hand() -> None:
     assert (first.terminated, first.success, first.scores, first.total_return) == (True, True, {"A": 2.0}, 2.0)
 
 
+def test_several_players_of_each_seed_share_the_batches() -> None:
+    notes = Notes()
+    played = list(rollout(notes, Countdown, [5, 4], name="count", batch_size=3, players=2))
+    assert [(one.player, one.seed, one.length) for one in played] == [(0, 5, 2), (0, 4, 1), (1, 5, 2), (1, 4, 1)]
+    assert notes.asked == [[5, 4, 5], [5, 5], [4]]
+
+
 def test_environments_are_closed_when_an_agent_fails() -> None:
     class Fails(Notes):
         def act(self, episodes: Sequence[Episode]) -> list[Action]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,19 @@ from qsft_bench.model.network import Network
 from qsft_bench.tokens import prompt
 
 Outputs = Mapping[str, Mapping[str, torch.Tensor]]  # network -> head -> (B, outputs)
-Key = tuple[str, int]
+Key = tuple[str, int, int]  # of an episode: environment, seed, player
+
+
+class Policy(NamedTuple):
+    """How a token is chosen.
+
+    Attributes:
+        logits: from the networks' outputs at the newest token of some rows to their next-token logits (B, V).
+        greedy: take the most likely token; else draw with the episode's own noise.
+    """
+
+    logits: Callable[[Outputs], torch.Tensor]
+    greedy: bool
 
 
 @dataclass
@@ -89,20 +101,19 @@ class Decoder:
 
     def forget(self, episodes: Sequence[Episode]) -> None:
         """Drop what is cached for these episodes."""
-        gone = {(episode.env, episode.seed) for episode in episodes}
+        gone = set(map(_key, episodes))
         for cohort in self._cohorts:
             cohort.keep([row for row, key in enumerate(cohort.keys) if key not in gone])
         self._cohorts = [cohort for cohort in self._cohorts if cohort.keys]
 
-    @torch.inference_mode()
     def decode(self, episodes: Sequence[Episode], logits: Callable[[Outputs], torch.Tensor], greedy: bool) -> list[list[int]]:
-        """The ids of one action for each episode.
+        """The ids of one action for each episode, all by one `Policy`."""
+        return self.decode_by([Policy(logits, greedy)] * len(episodes), episodes)
 
-        Args:
-            logits: from the networks' outputs at the newest token to next-token logits (B, V).
-            greedy: take the most likely token; else draw with the episode's own noise.
-        """
-        order = {(episode.env, episode.seed): index for index, episode in enumerate(episodes)}
+    @torch.inference_mode()
+    def decode_by(self, policies: Sequence[Policy], episodes: Sequence[Episode]) -> list[list[int]]:
+        """The ids of one action for each episode by the policy at its place: what the networks read is read once for all."""
+        order = {_key(episode): index for index, episode in enumerate(episodes)}
         if len(order) < len(episodes):
             raise ValueError("an episode stands twice in one batch")
         prompts, shown = self._prompts(episodes)
@@ -119,13 +130,13 @@ class Decoder:
             spelt = [self.choices(episodes[index]) for index in members]
             rows, going = np.arange(len(members)), np.ones(len(members), bool)
             for token in range(self.codec.action_limit):
-                scores = logits(self._feed(cohort, rows, new, senses if token == 0 else {})).double()
+                outputs = self._feed(cohort, rows, new, senses if token == 0 else {})
                 # Where nothing is listed one row does for all: a copy of 50,000 for each would take longer than the network.
                 allowed = self.codec.playable[None]
                 if any(spelt):
                     allowed = self._allowed([spelt[row] for row in rows], [chosen[members[row]] for row in rows])
-                scores = scores.masked_fill(~torch.from_numpy(allowed).to(scores.device), -torch.inf)
-                picked = _pick(scores, None if greedy else noise.uniform(seeds[rows], turns[rows], token))
+                draws = noise.uniform(seeds[rows], turns[rows], token)
+                picked = _choose([policies[members[row]] for row in rows], outputs, allowed, draws)
                 for row, id in zip(rows, picked, strict=True):
                     if going[row]:
                         chosen[members[row]].append(int(id))
@@ -285,6 +296,27 @@ def _same(left: Sequence[Observation], right: Sequence[Observation]) -> bool:
         return np.array_equal(image, image_2) and np.array_equal(numbers, numbers_2)
 
     return len(left) == len(right) and all(one is other or equal(one, other) for one, other in zip(left, right, strict=True))
+
+
+def _key(episode: Episode) -> Key:
+    return episode.env, episode.seed, episode.player
+
+
+def _choose(
+    policies: Sequence[Policy], outputs: Outputs, allowed: NDArray[np.bool_], draws: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """The id that each row's policy chooses, (B,), among those `allowed` (B or 1, V); `draws` (B,) in [0, 1)."""
+    picked = np.empty(len(policies), np.int64)
+    for policy in set(policies):
+        rows = np.flatnonzero([other == policy for other in policies])
+        part, may = outputs, allowed
+        if len(rows) < len(policies):
+            part = {name: {head: found[rows] for head, found in heads.items()} for name, heads in outputs.items()}
+            may = allowed if len(allowed) == 1 else allowed[rows]
+        scores = policy.logits(part).double()
+        scores = scores.masked_fill(~torch.from_numpy(may).to(scores.device), -torch.inf)
+        picked[rows] = _pick(scores, None if policy.greedy else draws[rows])
+    return picked
 
 
 def _pick(scores: torch.Tensor, draws: NDArray[np.float64] | None) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from qsft_bench.codec import SPECIAL, TextCodec
 from qsft_bench.episode import Episode, Turn
 from qsft_bench.model import decoder as module
 from qsft_bench.model import network as network_module
-from qsft_bench.model.decoder import Decoder, Outputs
+from qsft_bench.model.decoder import Decoder, Outputs, Policy
 from qsft_bench.model.network import Head, Network, NetworkConfig
 from qsft_bench.tokens import prompt
 
@@ -275,8 +276,32 @@ def test_rows_that_are_read_again_at_different_turns_share_a_cohort(networks: di
             again += other
             answer(episode, said.translate(str.maketrans("abc", "bca")) if other else said)
         assert len(decoder._cohorts) <= 2
-        assert sorted(key for cohort in decoder._cohorts for key in cohort.keys) == sorted(("talk", e.seed) for e in episodes)
+        assert sorted(key for cohort in decoder._cohorts for key in cohort.keys) == sorted(
+            ("talk", e.seed, 0) for e in episodes
+        )
     assert again > 3
+
+
+@pytest.mark.parametrize("narrows", [False, True])
+def test_several_players_of_one_seed_choose_what_each_would_by_itself(networks: dict[str, Network], narrows: bool) -> None:
+    policies = [Policy(combined, False), Policy(combined, True), Policy(lambda outputs: 3 * outputs["policy"]["policy"], False)]
+    seeds = range(6)
+    alone = [
+        play(Decoder(double(networks), CODEC, CONTEXT, "transcript"), seeds, *policy, lambda *key: True) for policy in policies
+    ]
+    exact = double(networks)
+    decoder = Decoder(exact, CODEC, CONTEXT, "transcript")
+    decoder.narrows = narrows
+    playing = [replace(start(seed), player=player) for seed in seeds for player in range(len(policies))]
+    spoken: dict[tuple[int, int], list[list[int]]] = {(one.player, one.seed): [] for one in playing}
+    while playing:
+        for one, ids in zip(playing, decoder.decode_by([policies[one.player] for one in playing], playing), strict=True):
+            spoken[one.player, one.seed].append(ids)
+            answer(one, CODEC.decode(ids))
+        decoder.forget([one for one in playing if one.done])
+        playing = [one for one in playing if not one.done]
+    assert spoken == {(player, seed): alone[player][1][seed] for player, seed in spoken}
+    assert len({str(turns) for turns in spoken.values()}) > len(seeds), "the policies all say the same"
 
 
 def test_an_episode_may_not_stand_twice_in_a_batch(networks: dict[str, Network]) -> None:
