@@ -73,8 +73,8 @@ class Decoder:
         constrained: whether an action must be one of `Turn.choices`, where an episode's newest turn has them.
 
     Attributes:
-        narrows: whether rows whose action has ended wait, where a quarter of them have, rather than feed holes. It pays where a
-            row's work is more than the copies that this takes: with a pretrained model.
+        narrows: whether rows whose action has ended wait, where a quarter of them have, rather than feed holes, and caches are
+            those for wide rows. It pays where a row's work is more than the copies that this takes: with a pretrained model.
     """
 
     def __init__(
@@ -273,7 +273,7 @@ class Decoder:
         for name, network in self.networks.items():
             cache = cohort.caches.get(name)
             if cache is None:
-                cache = cohort.caches[name] = empty_cache(network)
+                cache = cohort.caches[name] = empty_cache(network, wide=self.narrows)
             if self.narrows:
                 feed_next(cache, some)
             hidden = network.hidden(

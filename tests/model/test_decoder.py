@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from qsft_bench import noise
 from qsft_bench.codec import SPECIAL, TextCodec
 from qsft_bench.episode import Episode, Turn
+from qsft_bench.model import cache
 from qsft_bench.model import decoder as module
 from qsft_bench.model import network as network_module
 from qsft_bench.model.decoder import Decoder, Outputs, Policy
@@ -113,8 +114,9 @@ def play(decoder: Decoder, seeds: Sequence[int], logits: Logits, greedy: bool, p
 @pytest.mark.parametrize("state", ["transcript", "observation"])
 @pytest.mark.parametrize("greedy", [False, True])
 def test_tokens_are_exactly_those_of_fresh_forward_passes(
-    networks: dict[str, Network], state: Any, greedy: bool, narrows: bool
+    networks: dict[str, Network], state: Any, greedy: bool, narrows: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(cache, "LEAST_ROOM", 2)
     exact = double(networks)
     decoder = Decoder(exact, CODEC, CONTEXT, state)
     decoder.narrows = narrows
@@ -216,6 +218,27 @@ def test_rows_whose_action_has_ended_wait(networks: dict[str, Network], fed: lis
         rows = count if count <= 0.75 * rows else rows
         assert fed[token][0] == rows
     assert rows < 12, "the example has no action that ends before the others"
+
+
+def test_a_wide_cache_grows_without_copying_what_it_holds(networks: dict[str, Network]) -> None:
+    held = cache.empty_cache(networks["policy"], wide=True)
+    plain = cache.empty_cache(networks["policy"], wide=False)
+    states = torch.randn(40, 3, 2, 1, 16)
+    places = set()
+    for column in states:
+        for each in (held, plain):
+            each.update(column, -column, 0)
+        places.add(held.layers[0].keys.data_ptr())
+        assert held.layers[0].keys.equal(plain.layers[0].keys) and held.layers[0].values.equal(plain.layers[0].values)
+    assert len(places) == 1
+    for each in (held, plain):
+        each.batch_select_indices(torch.tensor([2, 0]))
+        each.update(states[0, :2], states[1, :2], 0)
+    assert held.layers[0].keys.equal(plain.layers[0].keys) and held.layers[0].values.equal(plain.layers[0].values)
+    cache.feed_next(held, torch.tensor([1]))
+    keys, values = held.update(states[2, :1], states[3, :1], 0)
+    assert keys[0, :, -1].equal(states[2, 0, :, 0]) and values[0, :, -1].equal(states[3, 0, :, 0]) and keys.shape[-2] == 42
+    assert not held.layers[0].keys[0, :, -1].any()
 
 
 def test_a_later_turn_feeds_only_what_is_new(networks: dict[str, Network], fed: list[tuple[int, int]]) -> None:
