@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -22,12 +23,13 @@ from torch import nn
 from transformers import GPT2LMHeadModel
 
 from baselines.sft import SFT
-from benchmarks.row import Row, Target
+from benchmarks.pretrained import found_model
+from benchmarks.row import Row, Target, cpu_seconds
 from qsft_bench.codec import PAD, Codec
 from qsft_bench.episode import Episode, Turn
 from qsft_bench.evaluate import Cell
-from qsft_bench.model.decoder import Decoder
-from qsft_bench.model.network import Network
+from qsft_bench.model.decoder import Decoder, Outputs, Policy
+from qsft_bench.model.network import Head, Network, NetworkConfig
 from qsft_bench.pipeline import Pipeline
 from qsft_bench.preset import scale
 from qsft_bench.registry import env_spec
@@ -41,7 +43,10 @@ Player = Callable[[Sequence[Episode]], list[list[int]]]
 
 
 def measure(directory: Path) -> list[Row]:
-    """64 games side by side: as long as Wordle and as Twenty Questions, and with `generate` given one game at a time."""
+    """64 games side by side: as long as Wordle and as Twenty Questions, and with `generate` given one game at a time.
+
+    And a pretrained model: with a cache for wide rows beside the library's, its decodings side by side and in turn.
+    """
     agent = _agent(directory)
     network, codec = agent.networks["policy"], agent.codec
     model = language_model(network, codec)
@@ -76,7 +81,50 @@ def measure(directory: Path) -> list[Row]:
         rows.append(
             Row("... actions with the same tokens", f"{same:,}", f"{actions:,} actions", same / actions, Target("at least", 1))
         )
-    return rows
+    return [*rows, *_pretrained(directory)]
+
+
+def _pretrained(directory: Path) -> list[Row]:
+    """A pretrained model in Twenty Questions, asking at random: its cache, and its decodings side by side."""
+    spec, name = env_spec("twenty_questions"), found_model(directory)
+    sizes = replace(scale("smoke", spec), options={}, dataset_episodes=100, context=CONTEXT, model=name)
+    codec = Pipeline(root=directory, scales={spec.name: sizes}).tokens(Cell("sft", spec.name, preset="smoke")).codec
+    network = Network(NetworkConfig(name, codec.size, CONTEXT, {"policy": Head(codec.outputs)})).eval()
+    played = [Policy(partial(_tempered, temperature=1 + number / 8), False) for number in range(8)]
+
+    def talk(policies: Sequence[Policy], games: int, turns: int, wide: bool = True) -> float:
+        decoder = Decoder({"policy": network}, codec, CONTEXT, "transcript")
+        decoder.narrows = wide
+        players = [player for player in range(len(policies)) for _ in range(games)]
+        episodes = [
+            Episode(spec.name, index % games, [Turn("Questions:\n")], player=player) for index, player in enumerate(players)
+        ]
+
+        def work() -> None:
+            for turn in range(turns):
+                found = decoder.decode_by([policies[player] for player in players], episodes)
+                for index, (episode, ids) in enumerate(zip(episodes, found, strict=True)):
+                    answer = "Yes.\n" if (index + turn) % 3 else "No.\n"
+                    episode.step(codec.decode(ids), answer, -1.0, turn == turns - 1, False, {})
+
+        return cpu_seconds(work)
+
+    wide, plain = talk(played[:1], 32, 12), talk(played[:1], 32, 12, wide=False)
+    together, apart = talk(played, 8, 4), sum(talk([policy], 8, 4) for policy in played)
+    name = Path(name).name
+    return [
+        Row(f"{name}, 32 games of 12 turns: speed-up", f"{wide:.1f} s", f"the library's cache: {plain:.1f} s", plain / wide),
+        Row(
+            f"{name}, 8 games of 4 turns under 8 decodings side by side: speed-up",
+            f"{together:.1f} s",
+            f"one decoding after another: {apart:.1f} s",
+            apart / together,
+        ),
+    ]
+
+
+def _tempered(outputs: Outputs, temperature: float) -> torch.Tensor:
+    return outputs["policy"]["policy"] / temperature
 
 
 @dataclass

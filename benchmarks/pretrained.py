@@ -35,7 +35,7 @@ MIB = 2**20
 
 def measure(directory: Path) -> list[Row]:
     """For each tuning: the step's time, the memory it takes above the process without a model, and the weights held."""
-    model = _model(directory)
+    model = found_model(directory)
     rows = []
     for tuning, target in TARGETS.items():
         turns = [[_in_a_process(directory, model, tuning, agent) for agent in ("sft", "qsft")] for _ in range(REPEATS)]
@@ -70,7 +70,8 @@ def measure(directory: Path) -> list[Row]:
     return rows
 
 
-def _model(directory: Path) -> str:
+def found_model(directory: Path) -> str:
+    """The pretrained model that is measured, see above."""
     named = os.environ.get("QSFT_BENCH_MODEL")
     if named:
         return named
