@@ -114,25 +114,42 @@ def against_size(found: pd.DataFrame, title: str, unit: str, references: Mapping
 def against_share(found: pd.DataFrame, title: str, unit: str, stem: Path) -> list[Path]:
     """Score against the share of the data, one panel an agent: from pretrained and from random weights.
 
+    A further panel has the loss of imitation on held-out games, which tells more than returns where hardly a game is won.
+
     Args:
         found: of `qsft_bench.points.read`, of models that differ by their weights alone.
         unit: of the score, for the axis.
         stem: path without suffix; `.png` and `.pdf` are written.
     """
     pyplot = _pyplot()
-    agents = list(dict.fromkeys(found["agent"]))
-    figure, grid = pyplot.subplots(
-        1, len(agents), figsize=(1.2 + 2.6 * len(agents), 3.4), layout="constrained", squeeze=False, sharey=True
-    )
-    for agent, axes in zip(agents, grid[0], strict=True):
-        for number, (weights, rows) in enumerate(found[found["agent"] == agent].groupby("weights", sort=False)):
+    agents, imitated = list(dict.fromkeys(found["agent"])), found[found["held_out"].notna()]
+    count = len(agents) + (len(imitated) > 0)
+    figure, grid = pyplot.subplots(1, count, figsize=(1.2 + 2.6 * count, 3.4), layout="constrained", squeeze=False)
+    colours = {weights: f"C{number}" for number, weights in enumerate(dict.fromkeys(found["weights"]))}
+    for agent, axes in zip(agents, grid[0], strict=False):
+        axes.sharey(grid[0][0])
+        axes.label_outer()
+        axes.set_title(agent, fontsize=9)
+        for weights, rows in found[found["agent"] == agent].groupby("weights", sort=False):
             line = rows.sort_values("episodes")
-            _scored(axes, line["episodes"], line, f"C{number}", f"{weights} weights", False, ("o", "full"))
+            _scored(axes, line["episodes"], line, colours[weights], f"{weights} weights", False, ("o", "full"))
+    if len(imitated):
+        axes = grid[0][-1]
+        axes.set_title(f"{', '.join(dict.fromkeys(imitated['agent']))}: loss on held-out games", fontsize=9)
+        axes.set_ylabel("nats an action")
+        for weights, rows in imitated.groupby("weights", sort=False):
+            line = rows.sort_values("episodes")
+            axes.plot(line["episodes"], line["held_out"], "o-", color=colours[weights])
+            axes.plot(line["episodes"], line["exact"], "_:", color="0.6")
+        axes.annotate(
+            "the behaviour itself", (line["episodes"].iloc[0], line["exact"].iloc[0]), fontsize=6, color="0.4", va="top"
+        )
+    for axes in grid[0]:
         axes.set_xscale("log")
         ticks = dict(zip(found["episodes"], found["share"], strict=True))
+        axes.set_xlim(min(ticks) / 1.5, max(ticks) * 1.5)
         axes.set_xticks(list(ticks), list(ticks.values()))
         axes.minorticks_off()
-        axes.set_title(agent, fontsize=9)
         axes.set_xlabel("share of the data")
         axes.grid(alpha=0.3)
     grid[0][0].set_ylabel(unit)

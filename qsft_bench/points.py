@@ -14,8 +14,9 @@ of megabytes, too large to be published.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -220,9 +221,10 @@ def read(pipeline: Pipeline, wanted: Sequence[Trained], folder: Path) -> tuple[p
     """The points in `folder`, one row a model, share and agent, and where each training came from, by name.
 
     Returns:
-        `model,weights,tokens,parameters,share,episodes,agent,n,seeds,mean,ci_low,ci_high,over`: `weights` is `random` or
-        `pretrained`, `tokens` the options under which the game was read and written, `episodes` the share in games. Intervals
-        are those of `stats.interval`.
+        `model,weights,tokens,parameters,share,episodes,agent,n,seeds,mean,ci_low,ci_high,over,held_out,exact`: `weights` is
+        `random` or `pretrained`, `tokens` the options under which the game was read and written, `episodes` the share in games.
+        Intervals are those of `stats.interval`. `held_out` is the loss (nats an action) of imitation on games held out, at the
+        end of training, and `exact` that of the behaviour itself; empty for agents that do not imitate.
 
     Raises:
         BenchError: a file is damaged.
@@ -241,6 +243,7 @@ def read(pipeline: Pipeline, wanted: Sequence[Trained], folder: Path) -> tuple[p
         trained, sizes = group[0][0], group[0][0].point.scale
         binary = env_spec(trained.cell.env).metric == "success"
         spread = interval(pd.concat([records for _, records in group], ignore_index=True), binary=binary)
+        ends = [history[-1] for own, _ in group if (history := sources[own.name].get("history"))]
         rows.append(
             {
                 "model": model,
@@ -256,6 +259,14 @@ def read(pipeline: Pipeline, wanted: Sequence[Trained], folder: Path) -> tuple[p
                 "ci_low": spread.low,
                 "ci_high": spread.high,
                 "over": spread.over,
+                "held_out": _mean(end.get("validation_loss") for end in ends),
+                "exact": _mean(end.get("exact_loss") for end in ends),
             }
         )
     return pd.DataFrame(rows), sources
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    """NaN where there is none."""
+    found = [value for value in values if value is not None]
+    return sum(found) / len(found) if found else math.nan

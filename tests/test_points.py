@@ -14,7 +14,7 @@ import pytest
 from qsft_bench import points, reproduce
 from qsft_bench.errors import BenchError
 from qsft_bench.evaluate import Cell, write_records
-from qsft_bench.files import write_json
+from qsft_bench.files import read_json, write_json
 from qsft_bench.pipeline import Pipeline
 from qsft_bench.points import Trained
 from qsft_bench.preset import Figure4, Point, scale
@@ -88,7 +88,7 @@ def test_the_figure_from_published_points_trains_nothing_and_is_the_same_every_t
         row["ci_low"] == pytest.approx(-15 - 3.182446 * 5.773503 / 2) and row["parameters"] == 1000
     )  # t, 3 degrees of freedom
     assert list(found["weights"]) == ["random", "pretrained", "pretrained", "random"]
-    assert list(found["episodes"]) == [40, 400, 40, 400]
+    assert list(found["episodes"]) == [40, 400, 40, 400] and found["held_out"].isna().all()
     pd.testing.assert_frame_equal(pd.read_csv(results / "figure4.csv").set_index(["model", "share", "agent"]), found)
     first = {path.name: path.read_bytes() for path in results.glob("figure4*.*")}
     assert set(first) == {f"figure4.{kind}" for kind in ("png", "pdf", "csv", "md")} | {
@@ -98,6 +98,20 @@ def test_the_figure_from_published_points_trains_nothing_and_is_the_same_every_t
     make_figure4(pipeline, "smoke", AGENTS)
     assert {path.name: path.read_bytes() for path in results.glob("figure4*.*")} == first
     assert not (pipeline.root / "runs").exists() and not (pipeline.root / "data").exists()
+
+
+def test_imitation_has_its_loss_on_held_out_games_beside_its_return(pipeline: Pipeline) -> None:
+    publish_some(pipeline)
+    own, folder = trained(POINTS[1], "sft"), pipeline.results("smoke") / "figure4"
+    finish(pipeline, folder, own, (-20, -20), 100_000)
+    source = read_json(own.file(folder, ".json"))
+    ends = [{"step": 1.0, "validation_loss": 9.0, "exact_loss": 5.0}, {"step": 3.0, "validation_loss": 7.25, "exact_loss": 5.0}]
+    write_json(own.file(folder, ".json"), source | {"history": ends})
+    found = make_figure4(pipeline, "smoke", AGENTS).set_index(["model", "share", "agent"])
+    assert found.loc[("real", "10%", "sft"), ["held_out", "exact"]].tolist() == [7.25, 5.0]
+    assert found["held_out"].notna().sum() == 1
+    text = (pipeline.results("smoke") / "figure4.md").read_text()
+    assert text.count("held-out loss") == 1 and "held-out loss 7.25 nats an action (the behaviour's own 5.00)" in text
 
 
 def test_what_is_missing_or_of_other_sizes_is_named_and_never_drawn(pipeline: Pipeline) -> None:
