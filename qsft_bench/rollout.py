@@ -67,16 +67,18 @@ def rollout(
             chunk = starts[start : start + batch_size]
             while len(envs) < len(chunk):
                 envs.append(make_env())
-            yield from play(agent, envs, chunk, name)
+            yield from play(agent, envs, [seed for seed, _ in chunk], name, [player for _, player in chunk])
     finally:
         for env in envs:
             env.close()
 
 
-def play(agent: Agent, envs: Sequence[gymnasium.Env], starts: Sequence[tuple[int, int]], name: str) -> list[Episode]:
-    """Play the seed of `starts[i]` for its player in `envs[i]`, all side by side, to the end."""
+def play(
+    agent: Agent, envs: Sequence[gymnasium.Env], seeds: Sequence[int], name: str, players: Sequence[int] = ()
+) -> list[Episode]:
+    """Play `seeds[i]` in `envs[i]`, all side by side, to the end; for `players[i]`, the first if not given."""
     episodes = []
-    for (seed, player), env in zip(starts, envs, strict=False):
+    for seed, player, env in zip(seeds, players or [0] * len(seeds), envs, strict=False):
         observation, info = env.reset(seed=seed)
         episodes.append(Episode(name, seed, [Turn.opened(observation, info)], player=player))
     playing = list(zip(episodes, envs, strict=False))

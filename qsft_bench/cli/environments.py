@@ -118,7 +118,7 @@ class Play:
             folder = self.pictures or Path("runs") / "play" / f"{spec.name}-{seed}"
             env = Pictured(make_env(spec, render_mode="rgb_array"), folder)
         try:
-            (episode,) = play(player, [env], [(seed, 0)], spec.name)
+            (episode,) = play(player, [env], [seed], spec.name)
         except (KeyboardInterrupt, EOFError):
             print("\nstopped")
             return
