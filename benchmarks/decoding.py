@@ -109,13 +109,13 @@ def _pretrained(directory: Path) -> list[Row]:
 
         return cpu_seconds(work)
 
-    wide, plain = talk(played[:1], 32, 12), talk(played[:1], 32, 12, wide=False)
-    together, apart = talk(played, 8, 4), sum(talk([policy], 8, 4) for policy in played)
+    wide, plain = talk(played[:1], 16, 8), talk(played[:1], 16, 8, wide=False)
+    together, apart = talk(played, 4, 2), sum(talk([policy], 4, 2) for policy in played)
     name = Path(name).name
     return [
-        Row(f"{name}, 32 games of 12 turns: speed-up", f"{wide:.1f} s", f"the library's cache: {plain:.1f} s", plain / wide),
+        Row(f"{name}, 16 games of 8 turns: speed-up", f"{wide:.1f} s", f"the library's cache: {plain:.1f} s", plain / wide),
         Row(
-            f"{name}, 8 games of 4 turns under 8 decodings side by side: speed-up",
+            f"{name}, 4 games of 2 turns under 8 decodings side by side: speed-up",
             f"{together:.1f} s",
             f"one decoding after another: {apart:.1f} s",
             apart / together,
