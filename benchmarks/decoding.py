@@ -102,7 +102,7 @@ def _pretrained(directory: Path) -> list[Row]:
 
         def work() -> None:
             for turn in range(turns):
-                found = decoder.decode_by([policies[player] for player in players], episodes)
+                found = decoder.decode_by(policies, episodes)
                 for index, (episode, ids) in enumerate(zip(episodes, found, strict=True)):
                     answer = "Yes.\n" if (index + turn) % 3 else "No.\n"
                     episode.step(codec.decode(ids), answer, -1.0, turn == turns - 1, False, {})

@@ -14,9 +14,8 @@ of megabytes, too large to be published.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -243,7 +242,8 @@ def read(pipeline: Pipeline, wanted: Sequence[Trained], folder: Path) -> tuple[p
         trained, sizes = group[0][0], group[0][0].point.scale
         binary = env_spec(trained.cell.env).metric == "success"
         spread = interval(pd.concat([records for _, records in group], ignore_index=True), binary=binary)
-        ends = [history[-1] for own, _ in group if (history := sources[own.name].get("history"))]
+        ends = [entry for own, _ in group for entry in sources[own.name]["history"][-1:]]
+        losses = pd.DataFrame(ends, columns=["validation_loss", "exact_loss"], dtype=float).mean()
         rows.append(
             {
                 "model": model,
@@ -259,14 +259,8 @@ def read(pipeline: Pipeline, wanted: Sequence[Trained], folder: Path) -> tuple[p
                 "ci_low": spread.low,
                 "ci_high": spread.high,
                 "over": spread.over,
-                "held_out": _mean(end.get("validation_loss") for end in ends),
-                "exact": _mean(end.get("exact_loss") for end in ends),
+                "held_out": losses["validation_loss"],
+                "exact": losses["exact_loss"],
             }
         )
     return pd.DataFrame(rows), sources
-
-
-def _mean(values: Iterable[float | None]) -> float:
-    """NaN where there is none."""
-    found = [value for value in values if value is not None]
-    return sum(found) / len(found) if found else math.nan

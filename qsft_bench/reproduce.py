@@ -203,11 +203,11 @@ def _point(origin: Mapping[str, Any]) -> str:
         if "tuning" in identity["scale"]:
             parts.append(f"tuned {identity['scale']['tuning']}")
         parts.append(f"{size} in {origin['training_seconds']:.0f} s, learning rate {rate:g}")
-        end = origin["history"][-1] if origin.get("history") else {}
-        if "validation_loss" in end:
-            parts.append(
-                f"held-out loss {end['validation_loss']:.2f} nats an action (the behaviour's own {end['exact_loss']:.2f})"
-            )
+        parts += [
+            f"held-out loss {end['validation_loss']:.2f} nats an action (the behaviour's own {end['exact_loss']:.2f})"
+            for end in origin["history"][-1:]
+            if "validation_loss" in end
+        ]
     return "; ".join([*parts, f"decoding {origin['decoding']}"])
 
 

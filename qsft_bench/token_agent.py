@@ -302,7 +302,7 @@ class TokenAgent(Agent):
         """`act` before decoding: the ids of one action for each episode."""
         players = self._players or [self]
         policies = [Policy(player._play_logits, player.decoding.greedy) for player in players]
-        return self._decoding_machine().decode_by([policies[episode.player] for episode in episodes], episodes)
+        return self._decoding_machine().decode_by(policies, episodes)
 
     def weigh(
         self, episodes: Sequence[Episode], begun: Sequence[Sequence[int]] | None = None
@@ -380,7 +380,7 @@ class TokenAgent(Agent):
 
         What the networks read is read once for all of them, where a pass costs much and a row little.
         """
-        other = self.with_decoding(decodings[0])
+        other = self.with_decoding(self.decoding)
         other._players = [self.with_decoding(decoding) for decoding in decodings]
         return other
 

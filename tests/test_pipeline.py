@@ -95,6 +95,7 @@ def test_decodings_tried_side_by_side_score_what_each_scores_by_itself(trained: 
     for tried in agent.meta["tuning"]["tried"]:
         alone = agent.with_decoding(agent.decoding_type(**tried["decoding"]))
         assert tried["score"] == mean_score(play_episodes(alone, spec, TINY.options, seeds), spec)
+    assert list(pipeline(trained[0]).validate(agent, cell("qsft"), (), "sweep")) == []
 
 
 def test_constrained_play_is_another_configuration_of_the_same_checkpoint(

@@ -55,6 +55,7 @@ def finish(pipeline: Pipeline, folder: Path, own: Trained, scores: Sequence[floa
         "steps": 3,
         "training_episodes": 39,
         "training_seconds": 1.5,
+        "history": [],
         "decoding": "beta=8.0",
         "commit": "c0ffee",
         "hardware": "an abacus",

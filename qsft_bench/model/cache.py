@@ -1,7 +1,7 @@
 """Caches of keys and values for wide rows: to append copies what is new alone, and some rows can be fed while others wait.
 
-The library's own copies all that it holds with every token: of 64 games with SmolLM2 a gigabyte. For models of a few hundred
-units that is as fast. (transformers is imported late.)
+The library's own copies all that it holds with every token: of 64 games with SmolLM2 a gigabyte. For narrow models that
+is faster all the same. (transformers is imported late.)
 """
 
 from __future__ import annotations

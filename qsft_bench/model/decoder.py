@@ -108,11 +108,11 @@ class Decoder:
 
     def decode(self, episodes: Sequence[Episode], logits: Callable[[Outputs], torch.Tensor], greedy: bool) -> list[list[int]]:
         """The ids of one action for each episode, all by one `Policy`."""
-        return self.decode_by([Policy(logits, greedy)] * len(episodes), episodes)
+        return self.decode_by([Policy(logits, greedy)], episodes)
 
     @torch.inference_mode()
     def decode_by(self, policies: Sequence[Policy], episodes: Sequence[Episode]) -> list[list[int]]:
-        """The ids of one action for each episode by the policy at its place: what the networks read is read once for all."""
+        """The ids of one action for each episode, by `policies[episode.player]`: the networks read once for all of them."""
         order = {_key(episode): index for index, episode in enumerate(episodes)}
         if len(order) < len(episodes):
             raise ValueError("an episode stands twice in one batch")
@@ -123,6 +123,7 @@ class Decoder:
             members = [order[key] for key in cohort.keys]
             seeds = np.array([episodes[index].seed for index in members], np.uint64)
             turns = np.array([len(episodes[index].turns) - 1 for index in members], np.uint64)
+            players = np.array([episodes[index].player for index in members])
             new = [prompts[index][len(fed) :] for index, fed in zip(members, cohort.fed, strict=True)]
             seen_now = [shown[index][len(before) :] for index, before in zip(members, cohort.shown, strict=True)]
             senses = self._senses(seen_now)
@@ -135,8 +136,12 @@ class Decoder:
                 allowed = self.codec.playable[None]
                 if any(spelt):
                     allowed = self._allowed([spelt[row] for row in rows], [chosen[members[row]] for row in rows])
-                draws = noise.uniform(seeds[rows], turns[rows], token)
-                picked = _choose([policies[members[row]] for row in rows], outputs, allowed, draws)
+                picked = np.empty(len(rows), np.int64)
+                for player in np.unique(players[rows]):
+                    own, policy = np.flatnonzero(players[rows] == player), policies[player]
+                    scores = _scores(policy, outputs, allowed, None if len(own) == len(rows) else own)
+                    places = rows[own]
+                    picked[own] = _pick(scores, None if policy.greedy else noise.uniform(seeds[places], turns[places], token))
                 for row, id in zip(rows, picked, strict=True):
                     if going[row]:
                         chosen[members[row]].append(int(id))
@@ -302,21 +307,13 @@ def _key(episode: Episode) -> Key:
     return episode.env, episode.seed, episode.player
 
 
-def _choose(
-    policies: Sequence[Policy], outputs: Outputs, allowed: NDArray[np.bool_], draws: NDArray[np.float64]
-) -> NDArray[np.int64]:
-    """The id that each row's policy chooses, (B,), among those `allowed` (B or 1, V); `draws` (B,) in [0, 1)."""
-    picked = np.empty(len(policies), np.int64)
-    for policy in set(policies):
-        rows = np.flatnonzero([other == policy for other in policies])
-        part, may = outputs, allowed
-        if len(rows) < len(policies):
-            part = {name: {head: found[rows] for head, found in heads.items()} for name, heads in outputs.items()}
-            may = allowed if len(allowed) == 1 else allowed[rows]
-        scores = policy.logits(part).double()
-        scores = scores.masked_fill(~torch.from_numpy(may).to(scores.device), -torch.inf)
-        picked[rows] = _pick(scores, None if policy.greedy else draws[rows])
-    return picked
+def _scores(policy: Policy, outputs: Outputs, allowed: NDArray[np.bool_], rows: NDArray[np.integer] | None) -> torch.Tensor:
+    """The policy's logits (B, V) at `rows`, or at all if None; -inf for ids that are not `allowed` (B or 1, V)."""
+    if rows is not None:
+        outputs = {name: {head: found[rows] for head, found in heads.items()} for name, heads in outputs.items()}
+        allowed = allowed if len(allowed) == 1 else allowed[rows]
+    scores = policy.logits(outputs).double()
+    return scores.masked_fill(~torch.from_numpy(allowed).to(scores.device), -torch.inf)
 
 
 def _pick(scores: torch.Tensor, draws: NDArray[np.float64] | None) -> NDArray[np.int64]:

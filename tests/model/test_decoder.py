@@ -318,7 +318,7 @@ def test_several_players_of_one_seed_choose_what_each_would_by_itself(networks: 
     playing = [replace(start(seed), player=player) for seed in seeds for player in range(len(policies))]
     spoken: dict[tuple[int, int], list[list[int]]] = {(one.player, one.seed): [] for one in playing}
     while playing:
-        for one, ids in zip(playing, decoder.decode_by([policies[one.player] for one in playing], playing), strict=True):
+        for one, ids in zip(playing, decoder.decode_by(policies, playing), strict=True):
             spoken[one.player, one.seed].append(ids)
             answer(one, CODEC.decode(ids))
         decoder.forget([one for one in playing if one.done])
