@@ -68,6 +68,12 @@ class Origin:
         return json_sha256([asdict(cell), self.options, self.checkpoint_hash])
 
 
+def statistic_fields(records: pd.DataFrame) -> dict[str, str]:
+    """The fields of records that hold what the environment counts beside the score, by its name; empty ones are left out."""
+    fields = [name for name in records if name.startswith(STATISTIC) and records[name].notna().any()]
+    return {name.removeprefix(STATISTIC): name for name in fields}
+
+
 def mean_score(episodes: Sequence[Episode], spec: EnvSpec) -> float:
     """Mean of the environment's metric over episodes and columns."""
     scores = [score for episode in episodes for score in episode_scores(episode, spec).values()]

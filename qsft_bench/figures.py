@@ -12,6 +12,8 @@ import pandas as pd
 from qsft_bench.files import atomic_path
 from qsft_bench.tables import IMITATION, Table
 
+SPREAD = ["mean", "ci_low", "ci_high"]  # columns of a mean with its interval
+
 
 def bars(table: Table, stem: Path) -> list[Path]:
     """One bar an agent with its interval, the best at the top, for a table of one column; returns the paths.
@@ -111,29 +113,39 @@ def against_size(found: pd.DataFrame, title: str, unit: str, references: Mapping
     return _write(figure, stem)
 
 
-def against_share(found: pd.DataFrame, title: str, unit: str, stem: Path) -> list[Path]:
+def against_share(found: pd.DataFrame, title: str, unit: str, counted: Sequence[list[str]], stem: Path) -> list[Path]:
     """Score against the share of the data, one panel an agent: from pretrained and from random weights.
 
-    A further panel has the loss of imitation on held-out games, which tells more than returns where hardly a game is won.
+    Below are panels of what the environment counts beside the score, and at the end one of the loss of imitation on held-out
+    games: where hardly a game is won, they tell more than returns.
 
     Args:
         found: of `qsft_bench.points.read`, of models that differ by their weights alone.
         unit: of the score, for the axis.
+        counted: `qsft_bench.points.counted` of these.
         stem: path without suffix; `.png` and `.pdf` are written.
     """
     pyplot = _pyplot()
     agents, imitated = list(dict.fromkeys(found["agent"])), found[found["held_out"].notna()]
-    count = len(agents) + (len(imitated) > 0)
-    figure, grid = pyplot.subplots(1, count, figsize=(1.2 + 2.6 * count, 3.4), layout="constrained", squeeze=False)
+    measures = {unit: SPREAD, **{columns[0]: columns for columns in counted}}
+    high, wide = len(measures), len(agents) + (len(imitated) > 0)
+    size = (1.2 + 2.6 * wide, 0.8 + 2.6 * high)
+    figure, grid = pyplot.subplots(high, wide, figsize=size, layout="constrained", squeeze=False)
     colours = {weights: f"C{number}" for number, weights in enumerate(dict.fromkeys(found["weights"]))}
+    for (measure, columns), row in zip(measures.items(), grid, strict=True):
+        row[0].set_ylabel(measure)
+        for agent, axes in zip(agents, row, strict=False):
+            axes.sharey(row[0])
+            axes.label_outer()
+            for weights, rows in found[found["agent"] == agent].groupby("weights", sort=False):
+                line = rows.sort_values("episodes")
+                shown = line[columns].set_axis(SPREAD, axis=1)
+                _scored(axes, line["episodes"], shown, colours[weights], f"{weights} weights", False, ("o", "full"))
     for agent, axes in zip(agents, grid[0], strict=False):
-        axes.sharey(grid[0][0])
-        axes.label_outer()
         axes.set_title(agent, fontsize=9)
-        for weights, rows in found[found["agent"] == agent].groupby("weights", sort=False):
-            line = rows.sort_values("episodes")
-            _scored(axes, line["episodes"], line, colours[weights], f"{weights} weights", False, ("o", "full"))
     if len(imitated):
+        for axes in grid[1:, -1]:
+            axes.set_visible(False)
         axes = grid[0][-1]
         axes.set_title(f"{', '.join(dict.fromkeys(imitated['agent']))}: loss on held-out games", fontsize=9)
         axes.set_ylabel("nats an action")
@@ -144,15 +156,15 @@ def against_share(found: pd.DataFrame, title: str, unit: str, stem: Path) -> lis
         axes.annotate(
             "the behaviour itself", (line["episodes"].iloc[0], line["exact"].iloc[0]), fontsize=6, color="0.4", va="top"
         )
-    for axes in grid[0]:
+    for axes in grid.flat:
         axes.set_xscale("log")
         ticks = dict(zip(found["episodes"], found["share"], strict=True))
         axes.set_xlim(min(ticks) / 1.5, max(ticks) * 1.5)
         axes.set_xticks(list(ticks), list(ticks.values()))
         axes.minorticks_off()
-        axes.set_xlabel("share of the data")
         axes.grid(alpha=0.3)
-    grid[0][0].set_ylabel(unit)
+    for axes in (*grid[-1], grid[0][-1]):
+        axes.set_xlabel("share of the data")
     grid[0][0].legend(fontsize="small", title=f"95% over {bands(found)}", title_fontsize="small")
     figure.suptitle(title, fontsize=10)
     return _write(figure, stem)
@@ -190,13 +202,16 @@ def _scored(axes: Any, x: pd.Series, line: pd.DataFrame, colour: str, label: Any
         axes.fill_between(x, line["ci_low"], line["ci_high"], color=colour, alpha=0.12, linewidth=0)
 
 
-def points_page(titles: Sequence[str], found: pd.DataFrame, companion: bool, sources: Mapping[str, Any]) -> str:
+def points_page(
+    titles: Sequence[str], found: pd.DataFrame, companion: bool, counted: Sequence[list[str]], sources: Mapping[str, Any]
+) -> str:
     """What Figure 4 and its companion show, as Markdown, with every point, what is missing, and where they came from.
 
     Args:
         titles: of the two.
         found: of `qsft_bench.points.read`.
         companion: whether there is a companion.
+        counted: `qsft_bench.points.counted` of the points.
         sources: as `provenance.json` has them.
     """
     formats = found.groupby("tokens", sort=False)["model"].unique()
@@ -207,6 +222,9 @@ def points_page(titles: Sequence[str], found: pd.DataFrame, companion: bool, sou
         "`figure4.csv` has every point; the records and transcripts of each are in `figure4/<model>/<share>/`. Checkpoints are "
         "not published: the heads of a large vocabulary alone are too large.",
     ]
+    beside = [columns[0] for columns in counted]
+    if beside:
+        text[-1] += f" Beside the score the environment counts {' and '.join(beside)} (docs/environments.md)."
     if len(formats) > 1:
         text.append(f"**The game is not read alike by all models**: {read}. Compare across these with care.")
     text.append(f"![{titles[0]}](figure4.png)")
@@ -216,19 +234,25 @@ def points_page(titles: Sequence[str], found: pd.DataFrame, companion: bool, sou
             "The same architecture, tokens and games; what is trained, for how long and at which rate stands with the points.",
             f"![{titles[1]}](figure4_pretraining.png)",
         ]
-    heading = "| model | share | agent | mean return | episodes | how |\n| --- | ---: | --- | ---: | ---: | --- |\n"
-    lines = []
-    for row in found.itertuples():
-        bounds = "[?]" if math.isnan(row.ci_low) else f"[{row.ci_low:.2f}, {row.ci_high:.2f}]"
-        how = sources["points"].get(f"{row.model}/{row.share}/{row.agent}", "")
-        lines.append(f"| {row.model} | {row.share} | {row.agent} | {row.mean:.2f} {bounds} | {row.n:,} | {how} |")
-    text += ["## Points", heading + "\n".join(lines)]
+    names = ["model", "share", "agent", "mean return", *beside, "episodes", "how"]
+    lines = [names, ["---", "---:", "---", "---:", *["---:"] * len(counted), "---:", "---"]]
+    for row in found.to_dict("records"):
+        measured = [_spread(*(row[column] for column in columns)) for columns in (SPREAD, *counted)]
+        how = sources["points"].get(f"{row['model']}/{row['share']}/{row['agent']}", "")
+        lines.append([row["model"], row["share"], row["agent"], *measured, f"{row['n']:,}", how])
+    text += ["## Points", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
     if sources["missing"]:
         text.append(f"Not trained yet: {', '.join(sources['missing'])}.")
     entries = {"preset": sources["preset"], "trained at commit": ", ".join(sources["trained_at"])}
     entries |= {"trained on": "; ".join(sources["trained_on"]), "drawn at commit": sources["commit"]}
     entries |= {"drawn on": sources["hardware"], "versions": _flat(sources["versions"])}
     return "\n\n".join([*text, _listed(entries)]) + "\n"
+
+
+def _spread(mean: float, low: float, high: float) -> str:
+    if math.isnan(mean):
+        return "-"
+    return f"{mean:.2f} [?]" if math.isnan(low) else f"{mean:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _numbers(values: pd.Series) -> str:

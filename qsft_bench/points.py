@@ -25,7 +25,7 @@ from typing import Any
 import pandas as pd
 
 from qsft_bench.errors import BenchError
-from qsft_bench.evaluate import Cell, read_records
+from qsft_bench.evaluate import Cell, read_records, statistic_fields
 from qsft_bench.files import copy_file, read_json, write_json
 from qsft_bench.pipeline import Pipeline, Progress, commit, hardware, learns, prerequisites, versions
 from qsft_bench.preset import Point
@@ -223,7 +223,8 @@ def read(pipeline: Pipeline, wanted: Sequence[Trained], folder: Path) -> tuple[p
         `model,weights,tokens,parameters,share,episodes,agent,n,seeds,mean,ci_low,ci_high,over,held_out,exact`: `weights` is
         `random` or `pretrained`, `tokens` the options under which the game was read and written, `episodes` the share in games.
         Intervals are those of `stats.interval`. `held_out` is the loss (nats an action) of imitation on games held out, at the
-        end of training, and `exact` that of the behaviour itself; empty for agents that do not imitate.
+        end of training, and `exact` that of the behaviour itself; empty for agents that do not imitate. Of what the environment
+        counts beside the score there follow `NAME,NAME_low,NAME_high`, see `counted`.
 
     Raises:
         BenchError: a file is damaged.
@@ -241,9 +242,14 @@ def read(pipeline: Pipeline, wanted: Sequence[Trained], folder: Path) -> tuple[p
     for (model, share, agent), group in parts.items():
         trained, sizes = group[0][0], group[0][0].point.scale
         binary = env_spec(trained.cell.env).metric == "success"
-        spread = interval(pd.concat([records for _, records in group], ignore_index=True), binary=binary)
+        played = pd.concat([records for _, records in group], ignore_index=True)
+        spread = interval(played, binary=binary)
         ends = [entry for own, _ in group for entry in sources[own.name]["history"][-1:]]
         losses = pd.DataFrame(ends, columns=["validation_loss", "exact_loss"], dtype=float).mean()
+        beside: dict[str, float] = {}
+        for name, field in statistic_fields(played).items():
+            known = interval(played[played[field].notna()].assign(score=played[field]))
+            beside |= {name: known.mean, f"{name}_low": known.low, f"{name}_high": known.high}
         rows.append(
             {
                 "model": model,
@@ -261,6 +267,12 @@ def read(pipeline: Pipeline, wanted: Sequence[Trained], folder: Path) -> tuple[p
                 "over": spread.over,
                 "held_out": losses["validation_loss"],
                 "exact": losses["exact_loss"],
+                **beside,
             }
         )
     return pd.DataFrame(rows), sources
+
+
+def counted(found: pd.DataFrame) -> list[list[str]]:
+    """Of what the environment counts beside the score, the columns of `read` with its mean and interval, the first its name."""
+    return [[name, f"{name}_low", f"{name}_high"] for name in found if f"{name}_low" in found]

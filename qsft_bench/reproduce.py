@@ -167,7 +167,7 @@ def make_figure4(
     write_text(directory / "figure4.csv", found.to_csv(index=False))
     references = spec.tier("base").references_of(spec.columns[0])
     own = found[found["share"] == compared.share]
-    pairs = found[found["model"].isin(compared.companion)]
+    pairs, counted = found[found["model"].isin(compared.companion)], points.counted(found)
     titles = [
         f"Figure 4: return on {spec.columns[0]} against model size, {compared.share} of the data",
         f"{spec.columns[0]}: the same architecture from pretrained and from random weights",
@@ -175,7 +175,7 @@ def make_figure4(
     if len(own):
         against_size(own, titles[0], f"{spec.columns[0]}: mean return", references, directory / "figure4")
     if len(pairs):
-        against_share(pairs, titles[1], f"{spec.columns[0]}: mean return", directory / "figure4_pretraining")
+        against_share(pairs, titles[1], f"{spec.columns[0]}: mean return", counted, directory / "figure4_pretraining")
     missing = [trained.name for trained in everything if trained.name not in origins]
     sources = {
         **_made_here({"figure4": time.monotonic() - began}),
@@ -186,7 +186,7 @@ def make_figure4(
         "points": {name: _point(origin) for name, origin in origins.items()},
     }
     _remember(directory, "figure4", sources)
-    write_text(directory / "figure4.md", points_page(titles, found, len(pairs) > 0, sources))
+    write_text(directory / "figure4.md", points_page(titles, found, len(pairs) > 0, counted, sources))
     if failed:
         reasons = "; ".join(f"{name} ({reason})" for name, reason in failed.items())
         raise BenchError(f"the figure is drawn without the points that could not be made: {reasons}")

@@ -141,7 +141,7 @@ def paired(a: pd.DataFrame, b: pd.DataFrame, *, binary: bool = False, over: Over
 def _checked(records: pd.DataFrame, binary: bool) -> pd.Series:
     """The scores of `records` as floats, if an interval can be drawn from them."""
     if records.empty:
-        raise BenchError("no records; run `qsft-bench evaluate` for this cell first")
+        raise BenchError("no records; `qsft-bench eval` makes them")
     if records.duplicated(["training_seed", "episode_seed"]).any():
         raise BenchError("records hold the same episode twice (training and episode seed); delete one of the copies")
     scores = records["score"].astype(float)

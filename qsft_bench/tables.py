@@ -25,7 +25,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from qsft_bench.errors import BenchError
-from qsft_bench.evaluate import STATISTIC
+from qsft_bench.evaluate import statistic_fields
 from qsft_bench.files import write_text
 from qsft_bench.preset import scale
 from qsft_bench.registry import agent_class, agent_names, env_names, env_spec
@@ -233,7 +233,8 @@ def build_columns(
             found = None if own is None else _measured(agent, column, own)
             absent = NOT_BUILT if column.spec is None else _unavailable(agent) or MISSING
             paper = PAPER.get(column.name, {}).get(agent)
-            counted = {} if own is None else _statistics(own)
+            fields = {} if own is None else statistic_fields(own)
+            counted = {} if own is None else {name: float(own[field].mean()) for name, field in fields.items()}
             cells.append(Cell(printed_as.get(agent, agent), column.name, found, paper, absent, counted))
     summaries = dict.fromkeys(scale(preset, column.spec).summary for column in headings if preset and column.spec)
     summary = " ".join(filter(None, summaries))
@@ -504,11 +505,6 @@ def _measured(agent: str, column: Column, records: pd.DataFrame) -> Interval:
     except BenchError as error:
         raise BenchError(f"{agent} on {column.name}: {error}") from error
     return found.scaled(column.unit)
-
-
-def _statistics(records: pd.DataFrame) -> dict[str, float]:
-    fields = [name for name in records if name.startswith(STATISTIC) and records[name].notna().any()]
-    return {name.removeprefix(STATISTIC): float(records[name].mean()) for name in fields}
 
 
 def _unavailable(agent: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -101,6 +102,18 @@ def test_the_verbs_are_listed(arguments: list[str], capsys: pytest.CaptureFixtur
     main(["data", *arguments])
     said = capsys.readouterr().out
     assert all(f"  {verb} " in said for verb in GROUPS["data"])
+
+
+def test_every_command_that_is_named_exists() -> None:
+    """In the pages, and in what messages and docstrings tell a person to call."""
+    root = Path(__file__).parents[1]
+    sources = [path for name in ("qsft_bench", "envs", "baselines", "benchmarks") for path in root.glob(f"{name}/**/*.py")]
+    pages = [root / "README.md", root / "CONTRIBUTING.md", *root.glob("docs/*.md")]
+    found = [words for path in (*pages, *sources) for words in re.findall(r"`qsft-bench ([a-z]+) ?([a-z]*)", path.read_text())]
+    found += [words for path in pages for words in re.findall(r"(?m)^qsft-bench ([a-z]+) ?([a-z]*)", path.read_text())]
+    named = {(verb, action if verb in GROUPS else "") for verb, action in found}
+    assert named >= {("eval", ""), ("data", "generate"), ("data", "import")}
+    assert {(verb, action) for verb, action in named if verb not in VERBS or action not in ("", *GROUPS.get(verb, ()))} == set()
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:

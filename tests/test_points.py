@@ -13,7 +13,7 @@ import pytest
 
 from qsft_bench import points, reproduce
 from qsft_bench.errors import BenchError
-from qsft_bench.evaluate import Cell, write_records
+from qsft_bench.evaluate import STATISTIC, Cell, write_records
 from qsft_bench.files import read_json, write_json
 from qsft_bench.pipeline import Pipeline
 from qsft_bench.points import Trained
@@ -113,6 +113,22 @@ def test_imitation_has_its_loss_on_held_out_games_beside_its_return(pipeline: Pi
     assert found["held_out"].notna().sum() == 1
     text = (pipeline.results("smoke") / "figure4.md").read_text()
     assert text.count("held-out loss") == 1 and "held-out loss 7.25 nats an action (the behaviour's own 5.00)" in text
+
+
+def test_what_the_environment_counts_stands_beside_the_return(pipeline: Pipeline) -> None:
+    publish_some(pipeline)
+    own, other = trained(POINTS[1], "qsft"), trained(POINTS[2], "qsft")
+    path = own.file(pipeline.results("smoke") / "figure4", ".parquet")
+    write_records(path, pd.read_parquet(path).assign(**{f"{STATISTIC}matched": (0.5, 1.0, 0.5, 1.0)}))
+    found = make_figure4(pipeline, "smoke", AGENTS).set_index(["model", "share", "agent"])
+    assert points.counted(found) == [["matched", "matched_low", "matched_high"]]
+    row = found.loc[("real", "10%", "qsft")]
+    assert row["matched"] == 0.75 and row["matched_high"] - 0.75 == pytest.approx(3.182446 * 0.288675 / 2)
+    assert found["matched"].notna().sum() == 1
+    lines = (pipeline.results("smoke") / "figure4.md").read_text().splitlines()
+    (head,) = (line for line in lines if line.startswith("| model"))
+    cells = {line.split(" | ")[4] for line in lines if line.startswith(f"| {own.point.model} |")}
+    assert head.split(" | ")[4] == "matched" and cells == {"0.75 [0.29, 1.21]", "-"} and other.point.model == own.point.model
 
 
 def test_what_is_missing_or_of_other_sizes_is_named_and_never_drawn(pipeline: Pipeline) -> None:
