@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from envs import register
-from qsft_bench.spec import AGENTS, HABIT_AGENTS, EnvSpec, Tier
+from qsft_bench.spec import EnvSpec, Tier
 
 # One word a question and one for its answer, bound to what was asked: what models trained from scratch on two cores can learn
 # from. A row is at most 42 tokens: an opening of three, twenty questions and nineteen answers.
@@ -30,7 +30,6 @@ SPEC = EnvSpec(
     random="envs.twenty_questions.behaviour:Mixture",  # with nothing mixed in
     solver="envs.twenty_questions.behaviour:Solver",
     prompt="envs.twenty_questions:prompt.md",
-    agents=tuple(name for name in AGENTS if name != "return_conditioned"),  # not trained at `small` yet
     aliases=("20q",),
     tiers={
         # Imitation at its best temperature (0) takes away the noise; which open question splits best it does not learn.
@@ -46,7 +45,6 @@ SPEC = EnvSpec(
             mode={"temperature": 0.0},
             summary="30% the list's next question (a bad habit), 31% open questions, else any; the same mean return",
             references={"random": _RANDOM, "behaviour": -17.301, "greedy_behaviour": -19.380, "ceiling": _CEILING},
-            agents=HABIT_AGENTS,
         ),
     },
     scales={
