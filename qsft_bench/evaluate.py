@@ -68,10 +68,10 @@ class Origin:
         return json_sha256([asdict(cell), self.options, self.checkpoint_hash])
 
 
-def statistic_fields(records: pd.DataFrame) -> dict[str, str]:
-    """The fields of records that hold what the environment counts beside the score, by its name; empty ones are left out."""
+def statistics(records: pd.DataFrame) -> dict[str, pd.Series]:
+    """What the environment counted beside the score in each episode, by its name; what was counted in none is left out."""
     fields = [name for name in records if name.startswith(STATISTIC) and records[name].notna().any()]
-    return {name.removeprefix(STATISTIC): name for name in fields}
+    return {name.removeprefix(STATISTIC): records[name] for name in fields}
 
 
 def mean_score(episodes: Sequence[Episode], spec: EnvSpec) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from qsft_bench.files import atomic_path
+from qsft_bench.stats import written
 from qsft_bench.tables import IMITATION, Table
 
 SPREAD = ["mean", "ci_low", "ci_high"]  # columns of a mean with its interval
@@ -237,7 +238,8 @@ def points_page(
     names = ["model", "share", "agent", "mean return", *beside, "episodes", "how"]
     lines = [names, ["---", "---:", "---", "---:", *["---:"] * len(counted), "---:", "---"]]
     for row in found.to_dict("records"):
-        measured = [_spread(*(row[column] for column in columns)) for columns in (SPREAD, *counted)]
+        spreads = [[row[column] for column in columns] for columns in (SPREAD, *counted)]
+        measured = ["-" if math.isnan(mean) else written(mean, low, high, "{:.2f}".format) for mean, low, high in spreads]
         how = sources["points"].get(f"{row['model']}/{row['share']}/{row['agent']}", "")
         lines.append([row["model"], row["share"], row["agent"], *measured, f"{row['n']:,}", how])
     text += ["## Points", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
@@ -247,12 +249,6 @@ def points_page(
     entries |= {"trained on": "; ".join(sources["trained_on"]), "drawn at commit": sources["commit"]}
     entries |= {"drawn on": sources["hardware"], "versions": _flat(sources["versions"])}
     return "\n\n".join([*text, _listed(entries)]) + "\n"
-
-
-def _spread(mean: float, low: float, high: float) -> str:
-    if math.isnan(mean):
-        return "-"
-    return f"{mean:.2f} [?]" if math.isnan(low) else f"{mean:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _numbers(values: pd.Series) -> str:

@@ -25,7 +25,7 @@ from typing import Any
 import pandas as pd
 
 from qsft_bench.errors import BenchError
-from qsft_bench.evaluate import Cell, read_records, statistic_fields
+from qsft_bench.evaluate import Cell, read_records, statistics
 from qsft_bench.files import copy_file, read_json, write_json
 from qsft_bench.pipeline import Pipeline, Progress, commit, hardware, learns, prerequisites, versions
 from qsft_bench.preset import Point
@@ -247,8 +247,8 @@ def read(pipeline: Pipeline, wanted: Sequence[Trained], folder: Path) -> tuple[p
         ends = [entry for own, _ in group for entry in sources[own.name]["history"][-1:]]
         losses = pd.DataFrame(ends, columns=["validation_loss", "exact_loss"], dtype=float).mean()
         beside: dict[str, float] = {}
-        for name, field in statistic_fields(played).items():
-            known = interval(played[played[field].notna()].assign(score=played[field]))
+        for name, values in statistics(played).items():
+            known = interval(played[values.notna()].assign(score=values))
             beside |= {name: known.mean, f"{name}_low": known.low, f"{name}_high": known.high}
         rows.append(
             {

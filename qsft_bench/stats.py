@@ -17,6 +17,7 @@ NaN: a width of zero would claim a certainty that nobody has.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -55,6 +56,12 @@ class Interval:
     def scaled(self, factor: float) -> Interval:
         """The same interval in another unit, e.g. 100 times a success rate for percent."""
         return replace(self, mean=self.mean * factor, low=self.low * factor, high=self.high * factor)
+
+
+def written(mean: float, low: float, high: float, number: Callable[[float], str]) -> str:
+    """`mean [low, high]` as `number` writes each; `mean [?]` where there is no interval."""
+    bounds = "?" if math.isnan(low) else f"{number(low)}, {number(high)}"
+    return f"{number(mean)} [{bounds}]"
 
 
 def interval(records: pd.DataFrame, *, binary: bool = False, clusters: ArrayLike | None = None) -> Interval:

@@ -25,12 +25,12 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from qsft_bench.errors import BenchError
-from qsft_bench.evaluate import statistic_fields
+from qsft_bench.evaluate import statistics
 from qsft_bench.files import write_text
 from qsft_bench.preset import scale
 from qsft_bench.registry import agent_class, agent_names, env_names, env_spec
 from qsft_bench.spec import EnvSpec, Tier
-from qsft_bench.stats import Interval, clusters_of, interval, paired
+from qsft_bench.stats import Interval, clusters_of, interval, paired, written
 
 AGENTS = (
     *("react", "sft", "sft_greedy", "sft_temp", "filtered_bc", "return_conditioned", "ilql", "cql", "q_transformer", "archer"),
@@ -233,8 +233,8 @@ def build_columns(
             found = None if own is None else _measured(agent, column, own)
             absent = NOT_BUILT if column.spec is None else _unavailable(agent) or MISSING
             paper = PAPER.get(column.name, {}).get(agent)
-            fields = {} if own is None else statistic_fields(own)
-            counted = {} if own is None else {name: float(own[field].mean()) for name, field in fields.items()}
+            beside = {} if own is None else statistics(own)
+            counted = {name: float(values.mean()) for name, values in beside.items()}
             cells.append(Cell(printed_as.get(agent, agent), column.name, found, paper, absent, counted))
     summaries = dict.fromkeys(scale(preset, column.spec).summary for column in headings if preset and column.spec)
     summary = " ".join(filter(None, summaries))
@@ -599,9 +599,8 @@ def _heading(table: Table, column: Column) -> str:
 def _value(cell: Cell, column: Column, mixed: bool) -> str:
     if (found := cell.interval) is None:
         return "" if cell.absent == NOT_BUILT else cell.absent  # the heading says so
-    bounds = "?" if math.isnan(found.low) else f"{column.text(found.low)}, {column.text(found.high)}"
     mark = " †" if mixed and found.over == "episodes" else ""
-    return f"{column.text(found.mean)} [{bounds}]{mark}"
+    return written(found.mean, found.low, found.high, column.text) + mark
 
 
 # The parts of the Markdown below the matrix
